@@ -1,0 +1,104 @@
+"""Couplings: learned functions from the influences of all oscillators to the field at each.
+
+A coupling here knows tokens and their positions, nothing of boards or pictures. Its norm and
+ReLU make the effective interaction neither symmetric nor linear (spec, Section 13), so the
+energy of the network need not fall.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from wonn_jax.attention import attention
+from wonn_jax.layers import GroupNorm, dense
+from wonn_jax.rotary import Rotary, rotary_tables, rotate
+
+NORMS = ("group", "token", "none")
+
+
+def causal_mask(tokens: int) -> Array:
+    """`[1, 1, tokens, tokens]`: each token may see itself and the ones before."""
+    return jnp.tril(jnp.ones((1, 1, tokens, tokens), bool))
+
+
+def norm_groups(width: int) -> int:
+    """Groups of the grid models' norm: the largest divisor of the width up to 8."""
+    return max(g for g in range(1, 9) if width % g == 0)
+
+
+class AttentionCoupling(nn.Module):
+    """Multi-head self-attention with rotary codes, then a norm and ReLU (spec, Section 3).
+
+    Attributes:
+      width: channels C, a multiple of twice the number of heads.
+      heads: h.
+      norm: 'group', over tokens and channel groups (the paper); 'token', over the channel
+        groups of each token alone (for causal masks); 'none'.
+      groups: groups of the norm, a divisor of `width`.
+      attention: kernel, see `attention.IMPLEMENTATIONS`.
+      dtype: of the maps; the norm is computed in float32.
+    """
+
+    width: int
+    heads: int
+    norm: str = "group"
+    groups: int = 8
+    attention: str = "auto"
+    dtype: Any = jnp.float32
+
+    def position_codes(self, positions: Array) -> Rotary:
+        """Tables for `positions` `[..., N, axes]`; compute them once, outside the scan."""
+        dtype = jnp.promote_types(self.dtype, jnp.float32)
+        return rotary_tables(positions, self.width // self.heads, dtype)
+
+    @nn.compact
+    def __call__(
+        self,
+        influences: Array,
+        codes: Rotary | None = None,
+        *,
+        mask: Array | None = None,
+        valid: Array | None = None,
+    ) -> Array:
+        """The field at every token.
+
+        Args:
+          influences: `[B, N, C]`.
+          codes: from `position_codes`, or None for tokens without positions.
+          mask: booleans `[B | 1, heads | 1, N, N]`, True where a token may see another.
+          valid: booleans `[B, N]`, False for padding: nobody sees it, no norm counts it.
+
+        Returns:
+          `[B, N, C]` in `dtype`, not negative.
+
+        Raises:
+          ValueError: a width or norm that does not fit.
+        """
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"width={self.width} with heads={self.heads} gives heads {self.width / self.heads:g} "
+                "channels wide; the width must be a multiple of twice the number of heads."
+            )
+        if self.norm not in NORMS:
+            raise ValueError(f"norm={self.norm!r} is unknown; use one of {', '.join(NORMS)}.")
+        if valid is not None:
+            seen = valid[:, None, None, :]
+            mask = seen if mask is None else mask & seen
+            mask = jnp.broadcast_to(mask, (*mask.shape[:2], valid.shape[1], valid.shape[1]))
+
+        batch, tokens, width = influences.shape
+        qkv = dense(width, 3 * width, dtype=self.dtype, name="qkv")(influences)
+        qkv = qkv.reshape(batch, tokens, 3, self.heads, width // self.heads)
+        query, key, value = (qkv[:, :, i] for i in range(3))
+        if codes is not None:
+            query, key = rotate(query, codes), rotate(key, codes)
+        mixed = attention(query, key, value, mask=mask, implementation=self.attention)
+        field = dense(width, width, dtype=self.dtype, name="out")(
+            mixed.reshape(batch, tokens, width)
+        )
+        if self.norm != "none":
+            over_tokens = self.norm == "group"
+            field = GroupNorm(self.groups, over_tokens, dtype=self.dtype, name="norm")(field, valid)
+        return nn.relu(field)

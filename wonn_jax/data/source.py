@@ -1,0 +1,193 @@
+"""What the grid data sets share: examples in memory, distinct boards by chunks, preparing once."""
+
+import collections
+import concurrent.futures
+import functools
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+# A pair (inputs, labels) of uint8 arrays [N, H, W].
+Boards = tuple[np.ndarray, np.ndarray]
+
+SPLITS = ("train", "test")
+
+
+class GridSource:
+    """Random access to one split of a grid data set, as Grain asks for it.
+
+    Everything is held in memory as single bytes (2000 mazes: 5 MB), so a source can be pickled,
+    shared by threads and read in any order.
+
+    Args:
+        name: of the data set.
+        split: "train" or "test".
+        inputs: tokens, integer `[N, H, W]`, below 256.
+        targets: classes, integer `[N, H, W]`, below 256; any value where not valid.
+        valid: bool `[N, H, W]`, the cells that count in loss and metrics.
+    """
+
+    def __init__(self, name: str, split: str, inputs, targets, valid):
+        self.name = name
+        self.split = split
+        self._inputs = np.asarray(inputs, np.uint8)
+        self._targets = np.asarray(targets, np.uint8)
+        self._valid = np.asarray(valid, bool)
+        if not self._inputs.shape == self._targets.shape == self._valid.shape:
+            raise ValueError(
+                f"{name}/{split}: inputs {self._inputs.shape}, targets {self._targets.shape} and "
+                f"valid {self._valid.shape} differ in shape. Required: one shape [N, H, W]. "
+                "Pass arrays of the same boards in the same order."
+            )
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Example `index`: input int32 `[H, W]`, target int32 `[H, W]`, valid bool `[H, W]`."""
+        index = int(index)
+        if not 0 <= index < len(self):
+            raise IndexError(
+                f"Example {index} of {self!r} was asked for. Required: 0 to {len(self) - 1}. "
+                "Take the index modulo len(source)."
+            )
+        return {
+            "input": self._inputs[index].astype(np.int32),
+            "target": self._targets[index].astype(np.int32),
+            "valid": self._valid[index].copy(),
+        }
+
+    def __repr__(self) -> str:
+        # Grain compares representations when it restores a position: name what is being read.
+        return f"GridSource(name={self.name!r}, split={self.split!r}, count={len(self)})"
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when any example, or their order, changes."""
+        digest = hashlib.sha256(repr(self._inputs.shape).encode())
+        for array in (self._inputs, self._targets, self._valid):
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()[:16]
+
+
+def check_split(split: str, name: str) -> None:
+    """Raises ValueError unless `split` is "train" or "test"."""
+    if split not in SPLITS:
+        raise ValueError(
+            f"Split {split!r} of {name} was asked for. Required: one of {', '.join(SPLITS)}. "
+            'Type split="train" or split="test".'
+        )
+
+
+def collect(
+    draw: Callable[[int], Boards],
+    count: int,
+    *,
+    patience: int,
+    hint: str,
+    description: str,
+    processes: int | None = None,
+    progress: bool = False,
+) -> Boards:
+    """The first `count` distinct boards of draw(0), draw(1), ..., in that order.
+
+    The result depends on `draw` and `count` only: processes work ahead, chunks are taken in
+    order, and the first n boards of a longer collection are the collection of n.
+
+    Args:
+        draw: picklable function of the chunk's number; returns inputs and labels, uint8
+            `[n, H, W]` with any n, zero included.
+        count: number of boards.
+        patience: number of chunks in a row that may bring nothing new.
+        hint: what to type when the patience is at an end.
+        description: what is being made, for the progress bar and the error.
+        processes: None for one a core, at most 16. More than one needs the usual
+            `if __name__ == "__main__":` in the calling script.
+        progress: whether to show a bar.
+
+    Raises:
+        ValueError: when `count` distinct boards cannot be found.
+    """
+    seen: set[bytes] = set()
+    inputs: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    barren = 0
+    chunks = _in_order(draw, processes or min(os.cpu_count() or 1, 16))
+    with tqdm(total=count, desc=description, unit="board", disable=not progress) as bar:
+        while len(inputs) < count:
+            before = len(inputs)
+            for board, label in zip(*next(chunks), strict=True):
+                key = board.tobytes()
+                if key not in seen and len(inputs) < count:
+                    seen.add(key)
+                    inputs.append(board)
+                    labels.append(label)
+            bar.update(len(inputs) - before)
+            barren = 0 if len(inputs) > before else barren + 1
+            if barren >= patience:
+                chunks.close()
+                raise ValueError(
+                    f"{description}: {len(inputs)} distinct boards found, and none in the last "
+                    f"{barren} chunks of random boards. Required: {count}. {hint}"
+                )
+    chunks.close()
+    return np.stack(inputs), np.stack(labels)
+
+
+def _in_order(draw: Callable[[int], Boards], processes: int) -> Iterator[Boards]:
+    """Yields draw(0), draw(1), ... without end, computed ahead by `processes` processes."""
+    yield draw(0)  # small requests end here and never pay for starting processes
+    if processes == 1:
+        number = 1
+        while True:
+            yield draw(number)
+            number += 1
+    # Not fork: the caller may hold the threads of JAX.
+    context = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(processes, mp_context=context)
+    ahead = 2 * processes
+    try:
+        pending = collections.deque(pool.submit(draw, 1 + i) for i in range(ahead))
+        number = 1 + ahead
+        while True:
+            yield pending.popleft().result()
+            pending.append(pool.submit(draw, number))
+            number += 1
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def prepared(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, np.ndarray]:
+    """One split of a TFDS data set in memory, prepared on disk first if it is not there yet.
+
+    TFDS writes into a folder `incomplete.*` and renames it when all is written, so whatever
+    bears the final name is whole. Hosts which share a disk may prepare at the same time: they
+    write the same examples, and the first to finish wins.
+
+    Returns:
+        One stacked array per feature, in the order in which the examples were generated.
+
+    Raises:
+        ValueError: if the final folder is there but TFDS did not finish it.
+    """
+    folder = os.fspath(builder.data_path)
+    if os.path.isdir(folder) and not os.path.isfile(os.path.join(folder, "dataset_info.json")):
+        raise ValueError(
+            f"{folder} has no dataset_info.json: it was not written to the end. Required: a "
+            f"finished data set, or no such folder. Type: rm -r '{folder}' and start again."
+        )
+    try:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
+    except OSError:
+        # Renaming onto another host's finished folder fails; nothing else that fails leaves one.
+        if not os.path.isfile(os.path.join(folder, "dataset_info.json")):
+            raise
+    examples = list(builder.as_data_source(split=split))
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}

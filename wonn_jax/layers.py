@@ -1,0 +1,135 @@
+"""Trainable maps and norms with the conventions of the reference (Sections 7 and 8 of the spec).
+
+Weights and biases start uniform in ±1/√fan_in. Norms are computed in float32 at least.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def uniform_init(fan_in: int):
+    """Initializer: uniform in ±1/√fan_in."""
+    bound = 1 / math.sqrt(fan_in)
+
+    def init(key: Array, shape, dtype=jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def dense(inputs: int, outputs: int, *, dtype: Any, name: str) -> nn.Dense:
+    """Linear map on the last axis, `inputs` → `outputs`, with bias."""
+    return nn.Dense(
+        outputs, dtype=dtype, kernel_init=_kernel_init, bias_init=uniform_init(inputs), name=name
+    )
+
+
+def conv(
+    inputs: int, outputs: int, side: int, *, bias: bool, dtype: Any, name: str
+) -> nn.Conv:
+    """side × side convolution on `[B, H, W, C]`, zero padding that keeps H and W."""
+    return nn.Conv(
+        outputs,
+        (side, side),
+        padding="SAME",
+        use_bias=bias,
+        dtype=dtype,
+        kernel_init=_kernel_init,
+        bias_init=uniform_init(inputs * side * side),
+        name=name,
+    )
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of the last axis, with PyTorch's running statistics.
+
+    Normalises by the biased variance, and lets the running variance follow the unbiased one.
+    Examples of weight 0 (padding of a last, partial batch) count nowhere. Under `shard_map`
+    the statistics are those of the global batch if `axis_name` names the batch axis.
+
+    Attributes:
+      momentum: share of the new batch in the running statistics.
+      axis_name: mesh axis over which the batch is split, or None.
+    """
+
+    eps: float = 1e-5
+    momentum: float = 0.1
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, weight: Array | None = None) -> Array:
+        """x `[B, ..., C]`; weight `[B]` of 0 and 1, or None for all 1."""
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        mean_state = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        var_state = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        batches = self.variable("batch_stats", "batches", jnp.zeros, (), jnp.int32)
+
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        if train:
+            mean, var, count = self._statistics(wide, weight)
+            if not self.is_initializing():
+                unbiased = var * (count / jnp.maximum(count - 1, 1))
+                mean_state.value += self.momentum * (mean - mean_state.value)
+                var_state.value += self.momentum * (unbiased - var_state.value)
+                batches.value += 1
+        else:
+            mean, var = mean_state.value, var_state.value
+        out = (wide - mean) * (jax.lax.rsqrt(var + self.eps) * scale) + bias
+        return out.astype(self.dtype)
+
+    def _statistics(self, x: Array, weight: Array | None) -> tuple[Array, Array, Array]:
+        axes = tuple(range(x.ndim - 1))
+        per_example = math.prod(x.shape[1:-1])
+        if weight is None:
+            weight = jnp.ones(x.shape[:1], x.dtype)
+        weight = weight.astype(x.dtype)
+        spread = weight.reshape(-1, *[1] * (x.ndim - 1))
+        count = self._over_devices(weight.sum()) * per_example
+        mean = self._over_devices((x * spread).sum(axes)) / count
+        var = self._over_devices((jnp.square(x - mean) * spread).sum(axes)) / count
+        return mean, var, count
+
+    def _over_devices(self, x: Array) -> Array:
+        return jax.lax.psum(x, self.axis_name) if self.axis_name else x
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation of tokens `[B, N, C]` over groups of consecutive channels.
+
+    Attributes:
+      groups: number of groups; must divide C.
+      over_tokens: whether statistics are taken over the tokens too (the paper's norm), or of
+        each token for itself, which a causal mask needs: no token then hears of later ones.
+    """
+
+    groups: int
+    over_tokens: bool = True
+    eps: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, valid: Array | None = None) -> Array:
+        """x `[B, N, C]`; valid `[B, N]` booleans, tokens that count in the statistics."""
+        batch, tokens, channels = x.shape
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        grouped = wide.reshape(batch, tokens, self.groups, channels // self.groups)
+        axes = (1, 3) if self.over_tokens else 3
+        where = None
+        if valid is not None and self.over_tokens:
+            where = valid[:, :, None, None]
+        mean = grouped.mean(axes, keepdims=True, where=where)
+        var = jnp.square(grouped - mean).mean(axes, keepdims=True, where=where)
+        out = ((grouped - mean) * jax.lax.rsqrt(var + self.eps)).reshape(x.shape)
+        return (out * scale + bias).astype(self.dtype)

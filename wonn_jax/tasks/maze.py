@@ -1,0 +1,103 @@
+"""Maze-hard: mark the shortest path from start to goal (spec, Sections 10 to 12)."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from wonn_jax.tasks.base import Batch, Counts, Task, counted, ratio, row_weight
+
+FREE, START, GOAL, PATH = 1, 2, 3, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class MazeTask(Task):
+    """`loss_weights`: the weight of each class."""
+
+    loss_weights: tuple[float, ...] = (1.0, 5.0, 2.0, 2.0, 5.0)
+
+    name: ClassVar[str] = "maze"
+    tokens: ClassVar[int] = 4
+    classes: ClassVar[tuple[str, ...]] = ("wall", "free", "start", "goal", "path")
+    inject: ClassVar[str] = "all"
+    normalise_transition: ClassVar[bool] = False
+    weight_names: ClassVar[tuple[str, ...]] = classes
+
+    def cell_weight(self, batch: Batch) -> Array:
+        return jnp.asarray(self.loss_weights, jnp.float32)[batch["target"]]
+
+    def counts(self, logits: Array, batch: Batch) -> Counts:
+        predicted, target, cells = logits.argmax(-1), batch["target"], counted(batch)
+        counts = self.board_counts(logits, batch)
+        for number, name in enumerate(self.classes):
+            of_class = cells & (target == number)
+            counts[f"{name}_cells"] = of_class.sum()
+            counts[f"{name}_right"] = (of_class & (predicted == number)).sum()
+        marked = cells & (predicted == PATH)
+        counts["path_marked"] = marked.sum()
+        found = is_shortest_path(marked, batch["input"])
+        counts["valid_paths"] = (found * row_weight(batch)).sum()
+        return counts
+
+    def summarise(self, counts: dict[str, float]) -> dict[str, float]:
+        metrics = self.board_metrics(counts)
+        metrics["valid_path"] = ratio(counts["valid_paths"], counts["boards"])
+        for name in self.classes:
+            metrics[f"accuracy_{name}"] = ratio(counts[f"{name}_right"], counts[f"{name}_cells"])
+        hits = counts["path_right"]
+        metrics["path_precision"] = ratio(hits, counts["path_marked"])
+        metrics["path_recall"] = metrics["accuracy_path"]
+        metrics["path_f1"] = ratio(2 * hits, counts["path_marked"] + counts["path_cells"])
+        return metrics
+
+
+def distance(start: Array, goal: Array, open_: Array) -> Array:
+    """Moves from start to goal through open cells, each `[B, H, W]` booleans → `[B]`, −1: none."""
+    cells = open_ | start | goal
+
+    def grow(carry):
+        moves, reached, result, _ = carry
+        wider = reached
+        for axis in (1, 2):
+            for shift in (1, -1):
+                wider = wider | _shifted(reached, axis, shift)
+        wider = wider & cells
+        arrived = (wider & goal).any((1, 2)) & (result < 0)
+        return moves + 1, wider, jnp.where(arrived, moves + 1, result), (wider != reached).any()
+
+    unknown = jnp.where((start & goal).any((1, 2)), 0, -1)
+    changed = (start | True).any()
+    return jax.lax.while_loop(
+        lambda carry: carry[3], grow, (jnp.zeros_like(unknown[0]), start, unknown, changed)
+    )[2]
+
+
+def _shifted(x: Array, axis: int, shift: int) -> Array:
+    """`x` moved by one cell; what enters at the edge is False."""
+    edge = jax.lax.slice_in_dim(jnp.zeros_like(x), 0, 1, axis=axis)
+    size = x.shape[axis]
+    if shift > 0:
+        return jnp.concatenate([edge, jax.lax.slice_in_dim(x, 0, size - 1, axis=axis)], axis)
+    return jnp.concatenate([jax.lax.slice_in_dim(x, 1, size, axis=axis), edge], axis)
+
+
+def is_shortest_path(marked: Array, tokens: Array) -> Array:
+    """Whether the marked cells, with start and goal, are exactly a shortest path.
+
+    It need not be the labelled one. D moves use D − 1 cells between start and goal, so a
+    marked set of that many free cells that joins the two is a shortest path and nothing else.
+
+    Args:
+      marked: predicted path cells `[B, H, W]`, booleans, without start and goal.
+      tokens: input tokens `[B, H, W]`.
+
+    Returns:
+      `[B]` booleans.
+    """
+    start, goal, free = tokens == START, tokens == GOAL, tokens == FREE
+    shortest = distance(start, goal, free)
+    joined = distance(start, goal, marked & free)
+    exact_size = marked.sum((1, 2)) == shortest - 1
+    return (shortest > 0) & (joined == shortest) & exact_size & ~(marked & ~free).any((1, 2))

@@ -1,0 +1,72 @@
+"""What carries phases and frequencies from one layer of oscillators to the next (spec, 5)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from wonn_jax.layers import BatchNorm, conv, uniform_init
+
+
+class PhaseEmbedding(nn.Module):
+    """e = a ⊙ cos θ + b ⊙ sin θ + c per channel: a 2π-periodic reading of phases."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, theta: Array) -> Array:
+        """theta `[..., C]`, rad → `[..., C]` in `dtype`."""
+        shape = (theta.shape[-1],)
+        cos = self.param("cos", uniform_init(2), shape)
+        sin = self.param("sin", uniform_init(2), shape)
+        bias = self.param("bias", uniform_init(2), shape)
+        return (cos * jnp.cos(theta) + sin * jnp.sin(theta) + bias).astype(self.dtype)
+
+
+class PhaseTransition(nn.Module):
+    """θ' = atan2(v, u), u and v one shared 3×3 convolution of cos θ and sin θ.
+
+    Attributes:
+      width: channels of the next layer.
+      bias: whether the convolution has one (then it is added to u and to v).
+      normalise: divide u and v by √(u² + v² + 1e-6) first. Away from the origin that changes
+        nothing; at the origin, where atan2 has no derivative, it keeps the gradient finite.
+    """
+
+    width: int
+    bias: bool = True
+    normalise: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, theta: Array) -> Array:
+        """theta `[B, H, W, C]`, rad → `[B, H, W, width]`, rad, in the dtype of theta."""
+        convolve = conv(
+            theta.shape[-1], self.width, 3, bias=self.bias, dtype=self.dtype, name="conv"
+        )
+        u = convolve(jnp.cos(theta)).astype(theta.dtype)
+        v = convolve(jnp.sin(theta)).astype(theta.dtype)
+        if self.normalise:
+            norm = jnp.sqrt(jnp.square(u) + jnp.square(v) + 1e-6)
+            u, v = u / norm, v / norm
+        return jnp.arctan2(v, u)
+
+
+class FrequencyTransition(nn.Module):
+    """ω' = ReLU(BatchNorm(conv3×3([e, ω]))), e the embedding of the phases before transition."""
+
+    width: int
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, theta: Array, omega: Array, *, train: bool, weight: Array | None = None
+    ) -> Array:
+        """theta, omega `[B, H, W, C]`; weight `[B]` of examples → `[B, H, W, width]`."""
+        embedded = PhaseEmbedding(self.dtype, name="embedding")(theta)
+        both = jnp.concatenate([embedded, omega.astype(self.dtype)], axis=-1)
+        out = conv(both.shape[-1], self.width, 3, bias=True, dtype=self.dtype, name="conv")(both)
+        norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
+        return nn.relu(norm(out, train=train, weight=weight)).astype(omega.dtype)
