@@ -78,8 +78,8 @@ class AttentionCoupling(nn.Module):
         """
         if self.width % (2 * self.heads):
             raise ValueError(
-                f"width={self.width} with heads={self.heads} gives heads {self.width / self.heads:g} "
-                "channels wide; the width must be a multiple of twice the number of heads."
+                f"width={self.width} does not divide into {self.heads} heads of an even width; it "
+                "must be a multiple of twice the number of heads."
             )
         if self.norm not in NORMS:
             raise ValueError(f"norm={self.norm!r} is unknown; use one of {', '.join(NORMS)}.")

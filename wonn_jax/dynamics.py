@@ -252,7 +252,7 @@ def order_parameter(theta: Array, axis: int | tuple[int, ...] = -1) -> Array:
 
 
 class Oscillators(NamedTuple):
-    """S, I and coupling of a model, to be unpacked: `evolve(theta, omega, **model._asdict(), …)`."""
+    """S, I and coupling of a model, for `evolve(theta, omega, **model._asdict(), …)`."""
 
     sensitivity: PhaseMap
     influence: PhaseMap

@@ -1,14 +1,13 @@
 """Weights to and from the PyTorch reference, and the proof that both compute the same.
 
-    variables = from_pytorch("maze.pth")        # or .npz, .safetensors, a dict of arrays
-    state_dict = to_pytorch(variables, "maze")  # its exact inverse
+variables = from_pytorch("maze.pth")        # or .npz, .safetensors, a dict of arrays
+state_dict = to_pytorch(variables, "maze")  # its exact inverse
 
-    python -m wonn_jax.interop verify FIXTURE.npz
+python -m wonn_jax.interop verify FIXTURE.npz
 """
 
 import argparse
 import dataclasses
-import json
 import logging
 import re
 import sys
@@ -23,7 +22,7 @@ StateDict = Mapping[str, np.ndarray]
 Variables = dict[str, Any]
 
 # Tensors of the reference that nothing reads (spec, Section 13), and copies of others.
-_UNUSED = re.compile(r"layers\.\d+\.2\.i_func\..*")
+UNUSED = re.compile(r"layers\.\d+\.2\.i_func\..*")
 _COPIES = {"conv0.": "f_init."}
 
 
@@ -98,9 +97,7 @@ def _entries(kind: str, layers: int) -> list[_Entry]:
             phase, frequency = f"phase_transition_{i}", f"frequency_transition_{i}"
             fusion = f"layers.{i}.1.fusion"
             entries += _conv(f"layers.{i}.0.conv", "params", phase, "conv", bias=True)
-            entries += _embedding(
-                f"layers.{i}.1.theta_embedding", "params", frequency, "embedding"
-            )
+            entries += _embedding(f"layers.{i}.1.theta_embedding", "params", frequency, "embedding")
             entries += _conv(f"{fusion}.0", "params", frequency, "conv", bias=True)
             entries += _batch_norm(f"{fusion}.1", frequency, "norm")
         coupling, ours = f"layers.{i}.2.coupling", f"coupling_{i}"
@@ -188,17 +185,14 @@ def _load_pth(path: Path) -> dict[str, np.ndarray]:
             "torch.save(model.state_dict(), path)."
         )
     tensors = {
-        name: (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-        for name, x in content.items()
+        name: (x.float() if x.dtype == torch.bfloat16 else x).numpy() for name, x in content.items()
     }
     if all(name.startswith("module.") for name in tensors):  # saved from DataParallel
         tensors = {name.removeprefix("module."): x for name, x in tensors.items()}
     return tensors
 
 
-def from_pytorch(
-    state_dict: StateDict | str | Path, *, step_size: float | None = 0.1
-) -> Variables:
+def from_pytorch(state_dict: StateDict | str | Path, *, step_size: float | None = 0.1) -> Variables:
     """The variables of `GridModel` from the weights of a reference Maze or Sudoku model.
 
     Which of the two, and how many layers, is read from the names. Arrays keep their dtype.
@@ -223,8 +217,8 @@ def from_pytorch(
     gamma = left.pop("gamma", None)
     if gamma is not None and step_size is not None and not np.allclose(gamma, step_size):
         raise ValueError(
-            f"The weights have step size γ = {float(gamma.reshape(-1)[0]):g}, the model {step_size:g};"
-            " set model.step_size to that of the weights."
+            f"The weights have step size γ = {float(gamma.reshape(-1)[0]):g}, the model "
+            f"{step_size:g}; set model.step_size to that of the weights."
         )
     for copy, original in _COPIES.items():
         for name in [n for n in left if n.startswith(copy)]:
@@ -232,12 +226,14 @@ def from_pytorch(
             if twin is None or not np.array_equal(twin, left[name]):
                 raise ValueError(f"{name} must equal {original}{name.removeprefix(copy)}.")
             del left[name]
-    unused = sorted(name for name in left if _UNUSED.fullmatch(name)) if kind == "sudoku" else []
+    unused = sorted(name for name in left if UNUSED.fullmatch(name)) if kind == "sudoku" else []
     for name in unused:
         del left[name]
     if unused:
         logging.getLogger(__name__).warning(
-            "Left out %d tensors that nothing in the model reads: %s", len(unused), ", ".join(unused)
+            "Left out %d tensors that nothing in the model reads: %s",
+            len(unused),
+            ", ".join(unused),
         )
 
     variables: Variables = {}
@@ -315,141 +311,6 @@ def _leaves(tree: Mapping[str, Any]) -> list[Any]:
     return out
 
 
-# --- verify ---------------------------------------------------------------------------------
-
-
-def verify(path: str | Path, tolerance: float = 1e-8) -> bool:
-    """Runs this project's model on a fixture in float64 and prints how far it is off.
-
-    One line per quantity with the largest difference over the largest value of the fixture.
-    Angles are compared modulo 2π; a gradient that is zero, against the largest gradient.
-
-    Returns:
-      Whether every quantity is within `tolerance`.
-    """
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    with np.load(path) as file:
-        fixture = {name: file[name] for name in file.files}
-    meta = json.loads(str(fixture["meta"]))
-    if meta["kind"] not in KINDS:
-        raise ValueError(f"{path} is of kind {meta['kind']!r}; this verifies {', '.join(KINDS)}.")
-    rows = [*_verify_export(fixture, meta), *_verify_grid(fixture, meta)]
-    width = max(len(name) for name, _ in rows)
-    good = True
-    for name, error in rows:
-        within = error <= tolerance  # False for NaN
-        good &= within
-        print(f"{name:{width}}  {error:9.2e}  {'ok' if within else 'DIFFERS'}")
-    print(f"{path}: {'all within' if good else 'NOT within'} {tolerance:g}")
-    return good
-
-
-Row = tuple[str, float]
-
-
-def _error(ours: Any, theirs: np.ndarray, *, scale: float | None = None) -> float:
-    ours = np.asarray(ours)
-    if ours.shape != theirs.shape:
-        return float("inf")
-    size = np.abs(theirs).max(initial=0.0) if scale is None else scale
-    return float(np.abs(ours - theirs).max(initial=0.0) / (size or 1.0))
-
-
-def _verify_export(fixture: StateDict, meta: dict[str, Any]) -> list[Row]:
-    """Import, then export: every tensor that is read comes back as it was."""
-    theirs = {n.removeprefix("param/"): x for n, x in fixture.items() if n.startswith("param/")}
-    gamma = float(theirs["gamma"][0])
-    back = to_pytorch(from_pytorch(theirs, step_size=gamma), meta["kind"], step_size=gamma)
-    read = [name for name in theirs if not _UNUSED.fullmatch(name)]
-    same = back.keys() == theirs.keys() and all(np.array_equal(back[n], theirs[n]) for n in read)
-    return [("import and export", 0.0 if same else float("inf"))]
-
-
-def _verify_grid(fixture: StateDict, meta: dict[str, Any]) -> list[Row]:
-    import jax
-    import jax.numpy as jnp
-
-    from wonn_jax.models.grid import GridModel
-    from wonn_jax.tasks import TASKS
-
-    arguments = dict(meta["model"])
-    weights = {n.removeprefix("param/"): x for n, x in fixture.items() if n.startswith("param/")}
-    gamma = float(weights["gamma"][0])
-    variables = jax.tree.map(jnp.asarray, from_pytorch(weights, step_size=gamma))
-    task = TASKS[meta["kind"]]()
-    model = GridModel(
-        tokens=task.tokens,
-        classes=len(task.classes),
-        width=arguments["ch"],
-        layers=arguments["L"],
-        steps=arguments["T"],
-        heads=arguments.get("heads", 8),
-        step_size=gamma,
-        inject=task.inject,
-        normalise_transition=task.normalise_transition,
-        dtype=jnp.float64,
-    )
-    tokens, target = jnp.asarray(fixture["input"]), jnp.asarray(fixture["target"])
-    theta = jnp.asarray(fixture["theta0"]).transpose(0, 2, 3, 1)
-    given = jnp.asarray(fixture["is_input"]) if "is_input" in fixture else None
-    batch = {
-        "input": tokens,
-        "target": target,
-        "valid": jnp.ones(target.shape, bool),
-        "id": jnp.arange(len(target)),
-    }
-
-    @jax.jit
-    def evaluate(variables):
-        return model.apply(
-            variables, tokens, theta, given=given, trajectory=True, energies=True
-        )
-
-    @jax.jit
-    def train(variables):
-        def loss(params):
-            output, updates = model.apply(
-                {**variables, "params": params},
-                tokens,
-                theta,
-                given=given,
-                train=True,
-                mutable=["batch_stats"],
-            )
-            mean = task.loss_sum(output.logits, batch) / task.loss_count(batch)
-            return mean, (output.logits, updates)
-
-        return jax.value_and_grad(loss, has_aux=True)(variables["params"])
-
-    output = evaluate(variables)
-    rows = [("eval/logits", _error(output.logits, fixture["eval/logits"]))]
-    for i, layer in enumerate(output.layers):
-        theirs = fixture[f"eval/layer{i}/theta"]
-        phases = np.asarray(layer.trajectory).transpose(0, 1, 4, 2, 3)
-        turn = np.angle(np.exp(1j * (phases - theirs)))
-        error = _error(turn, np.zeros_like(theirs), scale=np.abs(theirs).max())
-        rows.append((f"eval/layer{i}/theta", error))
-        energies = fixture[f"eval/layer{i}/energy"][1:]  # the reference lists a leading zero
-        rows.append((f"eval/layer{i}/energy", _error(layer.energies, energies)))
-
-    (loss, (logits, updates)), grads = train(variables)
-    rows.append(("train/logits", _error(logits, fixture["train/logits"])))
-    rows.append(("train/loss", _error(loss, fixture["train/loss"])))
-    theirs = {n: x for n, x in fixture.items() if n.startswith("train/grad/")}
-    largest = max(np.abs(x).max() for x in theirs.values())
-    ours = to_pytorch({"params": grads, **updates}, meta["kind"], step_size=gamma)
-    for name, grad in theirs.items():
-        zero = np.abs(grad).max() < 1e-12 * largest
-        scale = largest if zero else None
-        rows.append((name, _error(ours[name.removeprefix("train/grad/")], grad, scale=scale)))
-    for name, buffer in fixture.items():
-        if name.startswith("train/buffer/"):
-            rows.append((name, _error(ours[name.removeprefix("train/buffer/")], buffer)))
-    return rows
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m wonn_jax.interop", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -457,6 +318,8 @@ def main(argv: list[str] | None = None) -> int:
     check.add_argument("file", help="a fixture (.npz)")
     check.add_argument("--tolerance", type=float, default=1e-8)
     arguments = parser.parse_args(argv)
+    from wonn_jax.verify import verify  # it imports this module
+
     try:
         return 0 if verify(arguments.file, arguments.tolerance) else 1
     except (OSError, ValueError, KeyError) as error:

@@ -31,9 +31,7 @@ def dense(inputs: int, outputs: int, *, dtype: Any, name: str) -> nn.Dense:
     )
 
 
-def conv(
-    inputs: int, outputs: int, side: int, *, bias: bool, dtype: Any, name: str
-) -> nn.Conv:
+def conv(inputs: int, outputs: int, side: int, *, bias: bool, dtype: Any, name: str) -> nn.Conv:
     """side × side convolution on `[B, H, W, C]`, zero padding that keeps H and W."""
     return nn.Conv(
         outputs,
@@ -79,8 +77,9 @@ class BatchNorm(nn.Module):
             mean, var, count = self._statistics(wide, weight)
             if not self.is_initializing():
                 unbiased = var * (count / jnp.maximum(count - 1, 1))
-                mean_state.value += self.momentum * (mean - mean_state.value)
-                var_state.value += self.momentum * (unbiased - var_state.value)
+                momentum = jnp.where(count > 0, self.momentum, 0.0)  # nothing but padding
+                mean_state.value += momentum * (mean - mean_state.value)
+                var_state.value += momentum * (unbiased - var_state.value)
                 batches.value += 1
         else:
             mean, var = mean_state.value, var_state.value
@@ -95,8 +94,9 @@ class BatchNorm(nn.Module):
         weight = weight.astype(x.dtype)
         spread = weight.reshape(-1, *[1] * (x.ndim - 1))
         count = self._over_devices(weight.sum()) * per_example
-        mean = self._over_devices((x * spread).sum(axes)) / count
-        var = self._over_devices((jnp.square(x - mean) * spread).sum(axes)) / count
+        size = jnp.maximum(count, 1)
+        mean = self._over_devices((x * spread).sum(axes)) / size
+        var = self._over_devices((jnp.square(x - mean) * spread).sum(axes)) / size
         return mean, var, count
 
     def _over_devices(self, x: Array) -> Array:

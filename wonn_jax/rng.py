@@ -27,7 +27,12 @@ def example_keys(key: Array, ids: Array) -> Array:
 
 
 def initial_phases(
-    keys: Array, shape: tuple[int, ...], *, kind: str = "noise", scale: float = 0.1, dtype=jnp.float32
+    keys: Array,
+    shape: tuple[int, ...],
+    *,
+    kind: str = "noise",
+    scale: float = 0.1,
+    dtype=jnp.float32,
 ) -> Array:
     """θ_0 of a batch: wrap(scale · standard normal), each example from its own key (spec, 6).
 
@@ -40,8 +45,8 @@ def initial_phases(
     Returns:
       `[B, *shape]`, rad.
     """
-    if kind == "zeros":
-        return jnp.zeros((*keys.shape, *shape), dtype)
-    if kind != "noise":
+    if kind not in INITIAL_PHASES:
         raise ValueError(f"initial phases {kind!r} are unknown; use {' or '.join(INITIAL_PHASES)}.")
+    if kind == "zeros":
+        scale = 0.0  # of the draw, not jnp.zeros: under shard_map they must vary with the keys
     return wrap(scale * jax.vmap(lambda key: jax.random.normal(key, shape, dtype))(keys))

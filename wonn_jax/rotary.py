@@ -64,4 +64,4 @@ def rotate(x: Array, tables: Rotary) -> Array:
 
 def grid_positions(height: int, width: int) -> np.ndarray:
     """Row and column of every cell of a grid, row by row: `[height · width, 2]`."""
-    return np.stack(np.indices((height, width)), axis=-1).reshape(-1, 2)
+    return np.moveaxis(np.indices((height, width)), 0, -1).reshape(-1, 2)

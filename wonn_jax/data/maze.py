@@ -43,7 +43,7 @@ def shortest_path(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         cells strictly between them, bool `[N, H, W]`.
     """
     count, height, width = inputs.shape
-    cells = inputs.reshape(count, -1)
+    cells = inputs.reshape(count, height * width)
     start, goal = (_framed(np.argmax(cells == code, axis=1), width) for code in (START, GOAL))
     distance, parent = _breadth_first(inputs > WALL, start)
     moves = distance[np.arange(count), goal]
@@ -94,13 +94,14 @@ def _breadth_first(passable: np.ndarray, start: np.ndarray) -> tuple[np.ndarray,
     """
     count, height, width = passable.shape
     stride = width + 2
+    size = (height + 2) * stride
     frame = ((0, 0), (1, 1), (1, 1))
     closed = ~np.pad(passable, frame).reshape(-1)
     distance = np.full(closed.size, -1, np.int32)
     parent = np.full(closed.size, -1, np.int32)
     claim = np.empty(closed.size, np.int64)
     moves = np.array([stride, -1, 1, -stride])  # down, left, right, up
-    cells = start + np.arange(count) * (height + 2) * stride
+    cells = start + np.arange(count) * size
     distance[cells] = 0
     closed[cells] = True
     level = 0
@@ -117,8 +118,8 @@ def _breadth_first(passable: np.ndarray, start: np.ndarray) -> tuple[np.ndarray,
         cells, origin = reached[first], origin[first]
         closed[cells] = True
         distance[cells] = level
-        parent[cells] = origin % ((height + 2) * stride)
-    return distance.reshape(count, -1), parent.reshape(count, -1)
+        parent[cells] = origin % size
+    return distance.reshape(count, size), parent.reshape(count, size)
 
 
 def generate(
@@ -167,9 +168,7 @@ def generate(
             "were asked for. Required: count >= 1, seed >= 0 and a path of 1 to at most "
             f"{max(longest, 0)} moves on this size. Lower min_path or raise height and width."
         )
-    draw = functools.partial(
-        _draw, height=height, width=width, min_path=min_path, seed=seed
-    )
+    draw = functools.partial(_draw, height=height, width=width, min_path=min_path, seed=seed)
     return source.collect(
         draw,
         count,
@@ -192,13 +191,13 @@ def _draw(
         if sum(map(len, found)) >= _CHUNK_BOARDS:
             break
     inputs = np.concatenate(found)[:_CHUNK_BOARDS]
-    passable = inputs.reshape(len(inputs), -1) != WALL
-    start = np.argmax(inputs.reshape(len(inputs), -1) == START, axis=1)
+    cells = inputs.reshape(len(inputs), height * width)  # a view
+    start = np.argmax(cells == START, axis=1)
     distance, _ = _breadth_first(inputs != WALL, _framed(start, width))
-    far = _unframed(distance, height, width).reshape(passable.shape) >= min_path
-    share = far.sum(axis=1) / passable.sum(axis=1)
+    far = _unframed(distance, height, width).reshape(cells.shape) >= min_path
+    share = far.sum(axis=1) / (cells != WALL).sum(axis=1)
     goal = np.argmax(far * (1 - rng.random(far.shape)), axis=1)
-    inputs.reshape(passable.shape)[np.arange(len(inputs)), goal] = GOAL
+    cells[np.arange(len(cells)), goal] = GOAL
     inputs = inputs[rng.random(len(inputs)) < share / FAR_SHARE]
     return inputs, label(inputs)
 
@@ -324,16 +323,19 @@ def _check_inputs(inputs: np.ndarray, where: str) -> None:
             "Reshape with boards.reshape(-1, height, width).astype(numpy.uint8)."
         )
     _check_each(
-        (inputs <= GOAL).all(axis=(1, 2)),
+        np.all(inputs <= GOAL, axis=(1, 2)),
         where,
         "has an input code above 4",
         f"{PADDING} padding, {WALL} wall, {FREE} free, {START} start, {GOAL} goal",
     )
     for code, name in ((START, "start"), (GOAL, "goal")):
-        number = (inputs == code).sum(axis=(1, 2))
+        number = np.count_nonzero(inputs == code, axis=(1, 2))
         first = number[np.argmax(number != 1)] if len(number) else 0
         _check_each(
-            number == 1, where, f"has {first} cells of code {code} ({name})", f"exactly one {name}"
+            np.equal(number, 1),
+            where,
+            f"has {first} cells of code {code} ({name})",
+            f"exactly one {name}",
         )
 
 
@@ -458,7 +460,7 @@ def load(
         FileNotFoundError: if a file of `path` is not there.
         ValueError: if the boards are not what `validate` asks for, or cannot be generated.
     """
-    source.check_split(split, "maze")
+    source.check_request("maze", split, train_examples, test_examples)
     if path:
         inputs, labels = (
             _read(os.path.join(path, split, f"all__{kind}.npy"), height, width)
@@ -489,7 +491,7 @@ def _read(file: str, height: int, width: int) -> np.ndarray:
             "all__inputs.npy and all__labels.npy. Set path to that folder, or to '' to generate "
             "mazes."
         )
-    boards = np.load(file)
+    boards = source.read_array(file)
     if boards.ndim != 2 or boards.dtype != np.uint8 or boards.shape[1] != height * width:
         raise ValueError(
             f"{file}: found {boards.dtype} {list(boards.shape)}. Required: uint8 [N, "

@@ -1,12 +1,13 @@
 """What the grid data sets share: examples in memory, distinct boards by chunks, preparing once."""
 
 import collections
-import concurrent.futures
+import concurrent.futures.process
 import functools
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Generator
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -71,17 +72,33 @@ class GridSource:
         """16 hex digits that change when any example, or their order, changes."""
         digest = hashlib.sha256(repr(self._inputs.shape).encode())
         for array in (self._inputs, self._targets, self._valid):
-            digest.update(np.ascontiguousarray(array))
+            digest.update(array.tobytes())
         return digest.hexdigest()[:16]
 
 
-def check_split(split: str, name: str) -> None:
-    """Raises ValueError unless `split` is "train" or "test"."""
+def check_request(name: str, split: str, train_examples: int, test_examples: int) -> None:
+    """Raises ValueError for a split that does not exist or one without examples."""
     if split not in SPLITS:
         raise ValueError(
             f"Split {split!r} of {name} was asked for. Required: one of {', '.join(SPLITS)}. "
             'Type split="train" or split="test".'
         )
+    if min(train_examples, test_examples) < 1:
+        raise ValueError(
+            f"{name} with train_examples {train_examples} and test_examples {test_examples} was "
+            "asked for. Required: at least 1 of each. Raise the one that is below."
+        )
+
+
+def read_array(file: str) -> np.ndarray:
+    """The array of an .npy file; raises ValueError, with the name, if it is damaged."""
+    try:
+        return np.load(file)
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"{file} cannot be read: {error}. Required: a whole .npy file of numbers. Copy or "
+            "write it again."
+        ) from error
 
 
 def collect(
@@ -107,7 +124,7 @@ def collect(
         hint: what to type when the patience is at an end.
         description: what is being made, for the progress bar and the error.
         processes: None for one a core, at most 16. More than one needs the usual
-            `if __name__ == "__main__":` in the calling script.
+            `if __name__ == "__main__":` in the calling script, else one does it all.
         progress: whether to show a bar.
 
     Raises:
@@ -139,27 +156,34 @@ def collect(
     return np.stack(inputs), np.stack(labels)
 
 
-def _in_order(draw: Callable[[int], Boards], processes: int) -> Iterator[Boards]:
+def _in_order(draw: Callable[[int], Boards], processes: int) -> Generator[Boards, None, None]:
     """Yields draw(0), draw(1), ... without end, computed ahead by `processes` processes."""
     yield draw(0)  # small requests end here and never pay for starting processes
-    if processes == 1:
-        number = 1
-        while True:
-            yield draw(number)
-            number += 1
-    # Not fork: the caller may hold the threads of JAX.
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(processes, mp_context=context)
-    ahead = 2 * processes
-    try:
-        pending = collections.deque(pool.submit(draw, 1 + i) for i in range(ahead))
-        number = 1 + ahead
-        while True:
-            yield pending.popleft().result()
-            pending.append(pool.submit(draw, number))
-            number += 1
-    finally:
-        pool.shutdown(cancel_futures=True)
+    number = 1
+    if processes > 1:
+        # Not fork: the caller may hold the threads of JAX.
+        context = multiprocessing.get_context("spawn")
+        pool = concurrent.futures.ProcessPoolExecutor(processes, mp_context=context)
+        pending: collections.deque[concurrent.futures.Future[Boards]] = collections.deque()
+        try:
+            while True:
+                while len(pending) < 2 * processes:
+                    pending.append(pool.submit(draw, number + len(pending)))
+                yield pending.popleft().result()
+                number += 1
+        except concurrent.futures.process.BrokenProcessPool:
+            # A script without `if __name__ == "__main__":`, or standard input: same boards, later.
+            warnings.warn(
+                "The processes that draw boards could not start or were killed; this process goes "
+                "on alone, more slowly. Required: a script whose work stands under `if __name__ == "
+                '"__main__":`, and memory for the processes.',
+                stacklevel=2,
+            )
+        finally:
+            pool.shutdown(cancel_futures=True)
+    while True:
+        yield draw(number)
+        number += 1
 
 
 def prepared(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, np.ndarray]:

@@ -96,7 +96,6 @@ class GridModel(nn.Module):
           steps: T at inference, if not that of training.
           trajectory, energies: record these in every layer.
         """
-        batch, height, width = tokens.shape
         table = self.param("frequency", nn.initializers.normal(1.0), (self.tokens, self.width))
         omega_in = table.astype(self.phase_dtype)[tokens]
         omega = omega_in

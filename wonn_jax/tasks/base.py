@@ -28,7 +28,7 @@ class Task(abc.ABC):
       loss_weights: meaning and default are the task's.
     """
 
-    loss_weights: tuple[float, ...]
+    loss_weights: tuple[float, ...] = ()
 
     name: ClassVar[str]
     tokens: ClassVar[int]

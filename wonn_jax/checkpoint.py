@@ -1,0 +1,293 @@
+"""Checkpoints and resuming, on top of Orbax.
+
+Checkpoint k is the state after k updates. It holds every array under a flat name
+('params.coupling_0.qkv.kernel'), the configuration as JSON, and a checksum, so that a damaged
+one is noticed and not trained on. The last few are kept under `checkpoints/`, the best one
+under `best/`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import Sharding
+
+log = logging.getLogger(__name__)
+
+Flat = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A state and where it came from."""
+
+    state: Any
+    step: int
+    config: dict[str, Any]
+    data: str  # fingerprint of the training data
+    directory: Path
+
+
+def flatten(tree: Any) -> Flat:
+    """Leaves by name, 'params.coupling_0.qkv.kernel'."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves}
+
+
+def unflatten(like: Any, flat: Flat) -> Any:
+    """The tree of the structure of `like` from its named leaves."""
+    return jax.tree.unflatten(jax.tree.structure(like), [flat[name] for name in flatten(like)])
+
+
+def checksum(flat: Flat) -> str:
+    """Digest of names, shapes, dtypes and every bit of the arrays."""
+    digest = hashlib.sha256()
+    for name in sorted(flat):
+        array = np.asarray(flat[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one directory; use as a context, which waits for the last save.
+
+    Args:
+      directory: absolute or relative; made if missing.
+      keep: how many of the newest to keep.
+    """
+
+    def __init__(self, directory: str | Path, keep: int):
+        self.directory = Path(directory).resolve()
+        for left in self.directory.glob("*.orbax-checkpoint-tmp*"):
+            log.warning("%s was not written to its end; it is left out.", left)
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+            item_names=("state", "meta"),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+        self._manager.close()
+
+    def wait(self) -> None:
+        """Until the last save is on disk; raises what went wrong in it."""
+        self._manager.wait_until_finished()
+
+    def steps(self) -> list[int]:
+        """Steps of the finished checkpoints, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any, config: dict[str, Any], data: str = "") -> None:
+        """Saves in the background; a step that is already there is left as it is.
+
+        Args:
+          step: number of updates made.
+          state: a tree of arrays.
+          config: of the run, as JSON.
+          data: fingerprint of the training data.
+
+        Raises:
+          OSError: not enough room on the disk; nothing was written.
+        """
+        if step in self._manager.all_steps():
+            return
+        flat = flatten(state)
+        self.check_room(state)
+        meta = {
+            "step": step,
+            "config": config,
+            "data": data,
+            "arrays": {name: _describe(x) for name, x in flat.items()},
+            "checksum": checksum(flat),
+        }
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(flat), meta=ocp.args.JsonSave(meta)
+            ),
+        )
+
+    def check_room(self, state: Any) -> None:
+        """Raises an OSError if one more checkpoint of `state` does not fit on the disk."""
+        need = sum(x.nbytes for x in flatten(state).values()) + 2**20
+        free = shutil.disk_usage(self.directory).free
+        if free < need:
+            raise OSError(
+                f"A checkpoint needs {need / 2**20:.0f} MiB and {self.directory} has "
+                f"{free / 2**20:.0f} MiB left. The checkpoints there ({self._listed()}) are "
+                "untouched; free some space, or go on elsewhere with a copy and --workdir."
+            )
+
+    def _listed(self) -> str:
+        return ", ".join(str(step) for step in self.steps()) or "none"
+
+    def restore(self, like: Any, sharding: Sharding | None = None) -> Restored | None:
+        """The newest checkpoint that is whole; None if the directory holds none at all.
+
+        Args:
+          like: a tree of the shapes and dtypes to restore (arrays or `ShapeDtypeStruct`).
+          sharding: where to put the arrays; None for host memory.
+
+        Raises:
+          ValueError: a checkpoint of another model, or all of them are damaged.
+        """
+        damaged = []
+        for step in reversed(self.steps()):
+            try:
+                return self.restore_step(step, like, sharding)
+            except _DamagedError as error:
+                log.error("%s; trying the one before.", error)
+                damaged.append(step)
+        if damaged:
+            raise ValueError(
+                f"All checkpoints in {self.directory} are damaged (steps "
+                f"{', '.join(map(str, damaged))}). Restore one of them from a copy, or begin "
+                "anew with another --workdir; nothing was changed."
+            )
+        return None
+
+    def restore_step(self, step: int, like: Any, sharding: Sharding | None = None) -> Restored:
+        """The checkpoint of one step; see `restore`.
+
+        Raises:
+          ValueError: no such step, another model, or damaged.
+        """
+        if step not in self.steps():
+            raise ValueError(
+                f"{self.directory} has no checkpoint of step {step}; it has {self._listed()}."
+            )
+        wanted = flatten(like)
+        where = self.directory / str(step)
+        try:
+            meta = self._manager.restore(
+                step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+            )["meta"]
+            arrays = meta["arrays"]
+        except Exception as error:  # Orbax raises whatever its file formats do
+            raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
+        _check_same_model(where, arrays, {name: _describe(x) for name, x in wanted.items()})
+        target = {
+            name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+            for name, x in wanted.items()
+        }
+        try:
+            flat = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
+            )["state"]
+        except Exception as error:
+            raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
+        if checksum(flat) != meta["checksum"]:
+            raise _DamagedError(f"Checkpoint {where} is damaged (its checksum differs)")
+        return Restored(unflatten(like, flat), step, meta["config"], meta["data"], where)
+
+
+class _DamagedError(ValueError):
+    """A checkpoint that cannot be read or is not what was written."""
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _check_same_model(where: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+    """Raises a ValueError that names the arrays which differ."""
+    differ = [
+        f"{name}: found {found.get(name, 'nothing')}, required {wanted.get(name, 'nothing')}"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name)
+    ]
+    if differ:
+        more = f"\n  and {len(differ) - 5} more" if len(differ) > 5 else ""
+        raise ValueError(
+            f"Checkpoint {where} is of another model:\n  "
+            + "\n  ".join(differ[:5])
+            + more
+            + "\nUse the configuration it was trained with (config.json beside it), or another "
+            "--workdir."
+        )
+
+
+def _describe(x: Any) -> str:
+    """'float32[96, 32]'."""
+    return f"{np.dtype(x.dtype)}{list(x.shape)}"
+
+
+# --- The configuration of a workdir ---------------------------------------------------------
+
+_FREE_TO_CHANGE = (
+    "eval",
+    "checkpoint",
+    "log",
+    "devices",
+    "data.workers",
+    "data.prefetch",
+    "data.dir",
+    "data.path",
+    "train.length",
+)
+
+
+def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
+    """Checks that `config.json`, if there is one, is of the same experiment.
+
+    Free to change are fields that do not alter the run up to its end: evaluation, checkpoints,
+    logging, devices, where the data lies (its fingerprint is checked apart), and the length of
+    training unless the schedule depends on it.
+
+    Raises:
+      ValueError: listing the fields that differ.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); restore it, or use another --workdir."
+        ) from error
+    free: tuple[str, ...] = _FREE_TO_CHANGE
+    if config["optimizer"]["schedule"] != "constant":
+        free = tuple(name for name in free if name != "train.length")
+    old, new = _leaves(found), _leaves(config)
+    differ = [
+        f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+        and not any(name == f or name.startswith(f + ".") for f in free)
+    ]
+    if differ:
+        raise ValueError(
+            f"{workdir} holds another experiment:\n  "
+            + "\n  ".join(differ)
+            + "\nUse another --workdir, or the configuration of this one."
+        )
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            out |= _leaves(value, f"{prefix}{name}.")
+        else:
+            out[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a file in one go: a crash leaves the old one or the new one."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -1,0 +1,184 @@
+"""Batches as a pure function of (seed, step, row): no state to save, nothing to replay.
+
+Batch number k holds the same examples in the same rows whatever the number of hosts, devices
+or workers, and whether the run began at step 0 or at k. Every epoch has an order of its own.
+"""
+
+import dataclasses
+import functools
+import math
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+import grain
+import numpy as np
+
+PADDING = -1
+
+
+class Source(Protocol):
+    """Examples by number, as dictionaries of arrays."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]: ...
+
+
+def steps_per_epoch(examples: int, batch_size: int, last_batch: str) -> int:
+    """Batches of one epoch; the last, partial one is kept (filled up with padding) or dropped.
+
+    Raises:
+      ValueError: fewer examples than one batch, and no partial batch kept.
+    """
+    count = math.ceil(examples / batch_size) if last_batch == "keep" else examples // batch_size
+    if count == 0:
+        raise ValueError(
+            f"{examples} training examples do not fill one batch of {batch_size}; use "
+            f"--config.train.batch_size={examples} or --config.train.last_batch=keep."
+        )
+    return count
+
+
+@functools.lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
+    """The order of the examples in one epoch."""
+    stream = zlib.crc32(b"order")
+    return np.random.default_rng((seed, stream, epoch)).permutation(examples)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainRow:
+    """Number of the example in a row of a training batch, or PADDING."""
+
+    seed: int
+    examples: int
+    batch_size: int
+    steps_per_epoch: int
+
+    def __call__(self, step: int, row: int) -> int:
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        place = batch * self.batch_size + row
+        if place >= self.examples:
+            return PADDING
+        return int(epoch_order(self.seed, epoch, self.examples)[place])
+
+
+@dataclasses.dataclass(frozen=True)
+class _EvalRow:
+    """Number of the example in a row of an evaluation batch, or PADDING: each example once."""
+
+    examples: int
+    batch_size: int
+
+    def __call__(self, step: int, row: int) -> int:
+        place = step * self.batch_size + row
+        return place if place < self.examples else PADDING
+
+
+@dataclasses.dataclass(frozen=True)
+class _Load:
+    """Loads what belongs at a place of this host's sequence of rows."""
+
+    source: Source
+    plan: _TrainRow | _EvalRow
+    start: int
+    batch_size: int
+    process: int
+    processes: int
+
+    def __call__(self, place: int) -> dict[str, np.ndarray]:
+        local = self.batch_size // self.processes
+        step, row = divmod(place, local)
+        index = self.plan(self.start + step, self.process * local + row)
+        # A row of padding needs the right shapes only: `id` says that it counts for nothing.
+        example = dict(self.source[max(index, 0)])
+        example["id"] = np.asarray(index, np.int32)
+        return example
+
+
+def _batches(
+    source: Source,
+    plan: _TrainRow | _EvalRow,
+    *,
+    start: int,
+    stop: int,
+    batch_size: int,
+    process: int,
+    processes: int,
+    workers: int,
+    prefetch: int,
+) -> Iterator[dict[str, np.ndarray]]:
+    local = batch_size // processes
+    load = _Load(source, plan, start, batch_size, process, processes)
+    rows = grain.MapDataset.range(max(stop - start, 0) * local).map(load).batch(local)
+    reading = grain.ReadOptions(num_threads=2, prefetch_buffer_size=prefetch)
+    batches = rows.to_iter_dataset(reading)
+    if workers:
+        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(batches)
+
+
+def train_batches(
+    source: Source,
+    *,
+    seed: int,
+    start: int,
+    stop: int,
+    batch_size: int,
+    last_batch: str,
+    process: int = 0,
+    processes: int = 1,
+    workers: int = 0,
+    prefetch: int = 8,
+) -> Iterator[dict[str, np.ndarray]]:
+    """This host's rows of the training batches number `start` to `stop` − 1.
+
+    Args:
+      source: examples.
+      seed: of the order of the examples.
+      start, stop: steps.
+      batch_size: rows over all hosts, a multiple of `processes`.
+      last_batch: 'keep' or 'drop' the partial batch of an epoch.
+      process, processes: number of this host, and of hosts.
+      workers: processes that load; 0 for threads of this one.
+      prefetch: batches ready ahead.
+
+    Yields:
+      What the source holds, stacked, and `id` `[rows]`, −1 for padding.
+    """
+    epoch = steps_per_epoch(len(source), batch_size, last_batch)
+    return _batches(
+        source,
+        _TrainRow(seed, len(source), batch_size, epoch),
+        start=start,
+        stop=stop,
+        batch_size=batch_size,
+        process=process,
+        processes=processes,
+        workers=workers,
+        prefetch=prefetch,
+    )
+
+
+def eval_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    examples: int = 0,
+    process: int = 0,
+    processes: int = 1,
+    prefetch: int = 8,
+) -> Iterator[dict[str, np.ndarray]]:
+    """This host's rows of batches that hold each of the first `examples` (0: all) once."""
+    count = min(examples, len(source)) if examples else len(source)
+    return _batches(
+        source,
+        _EvalRow(count, batch_size),
+        start=0,
+        stop=math.ceil(count / batch_size),
+        batch_size=batch_size,
+        process=process,
+        processes=processes,
+        workers=0,
+        prefetch=prefetch,
+    )

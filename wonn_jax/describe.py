@@ -1,0 +1,94 @@
+"""What a run is made of: parameters, data, memory and operations of one step, no training."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from wonn_jax.checkpoint import flatten
+from wonn_jax.config import Config
+from wonn_jax.data import load_source
+from wonn_jax.experiment import Experiment, device_line
+
+
+def parameter_table(params: Any) -> str:
+    """Name, shape and size of every parameter, and their number."""
+    rows = [
+        (name, " × ".join(map(str, x.shape)) or "1", f"{math.prod(x.shape):,}")
+        for name, x in flatten(params).items()
+    ]
+    total = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
+    head = ("parameter", "shape", "size")
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(3)]
+
+    def line(row: tuple[str, str, str]) -> str:
+        return f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]:>{widths[2]}}"
+
+    rule = "─" * (sum(widths) + 4)
+    return "\n".join([line(head), rule, *map(line, rows), rule, f"{total:,} parameters"])
+
+
+def cost_table(compiled: jax.stages.Compiled, examples: int) -> str:
+    """The compiler's own account of one call: memory, operations, bytes moved.
+
+    Args:
+      compiled: a compiled step.
+      examples: rows of its batch.
+    """
+    memory: Any = compiled.memory_analysis()
+    cost: Any = compiled.cost_analysis() or {}
+
+    def mebibytes(value: float) -> str:
+        return f"{value / 2**20:,.1f} MiB"
+
+    lines = []
+    if memory is not None:
+        lines += [
+            f"  arguments    {mebibytes(memory.argument_size_in_bytes)}",
+            f"  output       {mebibytes(memory.output_size_in_bytes)}",
+            f"  temporaries  {mebibytes(memory.temp_size_in_bytes)}",
+        ]
+    if "flops" in cost:
+        # The compiler counts the body of a loop once, however often it runs.
+        lines.append(f"  operations   {cost['flops'] / 1e9:,.3f} Gflop (loop bodies counted once)")
+    if "bytes accessed" in cost:
+        lines.append(f"  bytes moved  {mebibytes(cost['bytes accessed'])} (likewise)")
+    return "\n".join([f"per device, one step of {examples} examples:", *lines])
+
+
+def run_describe(config: Config) -> None:
+    """Prints model, data and the compiler's account of the steps; trains and generates nothing."""
+    examples = len(load_source(config, "train")) if config.data.path else config.data.train_examples
+    experiment = Experiment(config, examples)
+    state = experiment.abstract_state()
+    print(parameter_table(state.params))
+    print(f"device   {device_line()}")
+    d = config.data
+    where = d.path or f"generated once into {Path(d.dir).expanduser()}"
+    print(f"data     {examples:,} training boards of {d.height}×{d.width}, {where}")
+    print(f"length   {experiment.total:,} steps, {experiment.epoch:,} an epoch", flush=True)
+    for name, rows in (
+        ("training", config.train.batch_size),
+        ("evaluation", experiment.config.eval.batch_size),
+    ):
+        batch = _abstract_batch(config, rows)
+        if name == "training":
+            lowered = experiment.train_step.lower(state, batch)
+        else:
+            lowered = experiment.eval_step.lower(state.variables("raw"), batch)
+        print(f"{name}, {cost_table(lowered.compile(), rows)}", flush=True)
+
+
+def _abstract_batch(config: Config, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
+    board = (rows, config.data.height, config.data.width)
+    shapes = {
+        "input": (board, int),
+        "target": (board, int),
+        "valid": (board, bool),
+        "id": ((rows,), int),
+    }
+    return {
+        name: jax.ShapeDtypeStruct(shape, jax.numpy.int32 if kind is int else jax.numpy.bool_)
+        for name, (shape, kind) in shapes.items()
+    }

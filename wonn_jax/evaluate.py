@@ -1,0 +1,166 @@
+"""Evaluation: every example once, counts added up, one division at the end."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from wonn_jax import sharding
+from wonn_jax.checkpoint import Checkpoints, write_atomically
+from wonn_jax.config import Config
+from wonn_jax.data import load_source
+from wonn_jax.data.pipeline import Source, eval_batches
+from wonn_jax.experiment import Experiment, data_line, device_line
+from wonn_jax.interop import from_pytorch
+from wonn_jax.sharding import put_batch
+from wonn_jax.step import TrainState
+from wonn_jax.tasks import Task
+
+WEIGHTS = ("raw", "ema")
+
+
+def evaluate(
+    eval_step: Callable[..., Any],
+    variables: dict[str, Any],
+    task: Task,
+    source: Source,
+    config: Config,
+    mesh: Mesh,
+) -> dict[str, float]:
+    """Metrics of one set of weights on a source; they do not depend on batch size or devices."""
+    batches = eval_batches(
+        source,
+        batch_size=config.eval.batch_size,
+        examples=config.eval.examples,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+        prefetch=config.data.prefetch,
+    )
+    totals: dict[str, Any] = {}
+    for batch in batches:
+        counts, _ = eval_step(variables, put_batch(batch, mesh))
+        # float64 on the host: float32 counts are exact in a batch, not over a large data set.
+        for name, value in jax.device_get(counts).items():
+            totals[name] = totals.get(name, 0.0) + np.float64(value)
+    return task.summarise({name: float(value) for name, value in totals.items()})
+
+
+def evaluate_state(
+    eval_step: Callable[..., Any],
+    state: TrainState,
+    task: Task,
+    source: Source,
+    config: Config,
+    mesh: Mesh,
+) -> dict[str, float]:
+    """Metrics of raw and EMA weights, named 'raw_accuracy', 'ema_accuracy' and so on."""
+    return {
+        f"{weights}_{name}": value
+        for weights in WEIGHTS
+        for name, value in evaluate(
+            eval_step, state.variables(weights), task, source, config, mesh
+        ).items()
+    }
+
+
+def split_weights(results: dict[str, float]) -> dict[str, dict[str, float]]:
+    """`{'raw_loss': …, 'ema_loss': …}` as `{'raw': {'loss': …}, 'ema': {'loss': …}}`."""
+    return {
+        weights: {
+            name.removeprefix(f"{weights}_"): value
+            for name, value in results.items()
+            if name.startswith(f"{weights}_")
+        }
+        for weights in WEIGHTS
+    }
+
+
+def metrics_table(results: dict[str, dict[str, float]]) -> str:
+    """Metrics in rows, sets of weights in columns."""
+    names = list(next(iter(results.values())))
+    width = max(map(len, names))
+    lines = [" " * width + "".join(f"{column:>12}" for column in results)]
+    for name in names:
+        lines.append(f"{name:{width}}" + "".join(f"{r[name]:12.4f}" for r in results.values()))
+    return "\n".join(lines)
+
+
+# --- python -m wonn_jax.main --mode=eval ----------------------------------------------------------
+
+
+def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict[str, float]]:
+    """Evaluates a checkpoint of `workdir`, or weights imported from a PyTorch file.
+
+    Prints a table and writes `eval.json` into the workdir.
+
+    Raises:
+      ValueError, FileNotFoundError: no checkpoint, or one (or weights) of another model.
+    """
+    experiment = Experiment(config, config.data.train_examples)
+    sets, origin = _imported(experiment, weights) if weights else _saved(experiment, workdir)
+    source = load_source(config, "test")
+    print(f"device   {device_line()}")
+    print(f"weights  {origin}")
+    print(f"test     {data_line(source, config)}", flush=True)
+    results = {
+        name: evaluate(
+            experiment.eval_step,
+            variables,
+            experiment.task,
+            source,
+            experiment.config,
+            experiment.mesh,
+        )
+        for name, variables in sets.items()
+    }
+    print(metrics_table(results))
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        report = {"weights": origin, "data": source.fingerprint, **results}
+        write_atomically(workdir / "eval.json", json.dumps(report, indent=2) + "\n")
+    return results
+
+
+def _saved(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], str]:
+    which = experiment.config.eval.checkpoint
+    folder = workdir / ("best" if which == "best" else "checkpoints")
+    missing = FileNotFoundError(
+        f"There is no checkpoint in {folder}. Give the --workdir of a run, train one with "
+        "--mode=train, or evaluate PyTorch weights with --weights=FILE."
+    )
+    if not folder.is_dir():
+        raise missing
+    like, everywhere = experiment.abstract_state(), sharding.replicated(experiment.mesh)
+    with Checkpoints(folder, experiment.config.checkpoint.keep) as checkpoints:
+        if which.isdigit():
+            restored = checkpoints.restore_step(int(which), like, everywhere)
+        else:
+            found = checkpoints.restore(like, everywhere)
+            if found is None:
+                raise missing
+            restored = found
+    sets = {name: restored.state.variables(name) for name in WEIGHTS}
+    return sets, f"{restored.directory} (step {restored.step:,})"
+
+
+def _imported(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
+    step_size = experiment.config.model.step_size
+    variables = from_pytorch(Path(path).expanduser(), step_size=step_size)
+    like = experiment.abstract_state().variables("raw")
+    found = jax.tree.map(lambda x: x.shape, variables)
+    required = jax.tree.map(lambda x: x.shape, like)
+    if found != required:
+        raise ValueError(
+            f"{path} holds a model of other shapes than the configuration: width "
+            f"{variables['params']['frequency'].shape[1]} and "
+            f"{sum(name.startswith('coupling_') for name in variables['params'])} layers there; "
+            f"set --config.model.width and --config.model.layers "
+            f"(now {experiment.config.model.width} and {experiment.config.model.layers})."
+        )
+    variables = jax.tree.map(lambda x, y: x.astype(y.dtype), variables, like)
+    placed = jax.device_put(variables, sharding.replicated(experiment.mesh))
+    return {"imported": placed}, path

@@ -1,0 +1,67 @@
+"""Command line: `python -m wonn_jax.main --config=configs/maze_hard.py:small`. Short on purpose."""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from wonn_jax.config import freeze
+from wonn_jax.describe import run_describe
+from wonn_jax.evaluate import run_eval
+from wonn_jax.launch import fail, parse_flags, prepare_devices
+from wonn_jax.train import Interrupted, train
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment, a file in configs/, with its preset: FILE.py:PRESET."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Folder of the run. Default: runs/ and the name of the experiment."
+)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "describe"], "What to do.")
+_WEIGHTS = flags.DEFINE_string("weights", "", "PyTorch weights to evaluate (--mode=eval).")
+_DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "off",
+    ["auto", "on", "off"],
+    "Several hosts: 'auto' where a cluster tells JAX who is who (TPU pods, Slurm, Open MPI), "
+    "'on' with the three flags below.",
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose.")
+
+
+def main(argv: list[str]) -> None:
+
+    if logging.get_verbosity() == logging.INFO:  # Orbax tells of every file; --verbosity=1 does too
+        logging.set_verbosity(logging.WARNING)
+    try:
+        if len(argv) > 1:
+            raise ValueError(
+                f"Not understood: {' '.join(argv[1:])}. Settings are --config.NAME=VALUE."
+            )
+        config = freeze(_CONFIG.value)
+        prepare_devices(
+            config, _DISTRIBUTED.value, _COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value
+        )
+        name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).name
+        workdir = Path(_WORKDIR.value or Path("runs", name.replace(".py", "").replace(":", "-")))
+        workdir = workdir.expanduser().resolve()
+        if _MODE.value == "train":
+            train(config, workdir)
+        elif _MODE.value == "eval":
+            run_eval(config, workdir, _WEIGHTS.value)
+        else:
+            run_describe(config)
+    except Interrupted as interrupted:
+        print(f"{interrupted}, saved; the same command goes on from there.", file=sys.stderr)
+        sys.exit(128 + interrupted.number)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        fail(error, traceback=_TRACEBACK.value)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main, flags_parser=parse_flags)

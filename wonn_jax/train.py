@@ -1,0 +1,352 @@
+"""The loop: what happens when. Nothing numerical is here.
+
+How a run starts: from the newest whole checkpoint of its workdir; if there is none, from
+scratch; if there are only damaged ones, not at all.
+
+What happens after update k, in this order: the metrics of update k − 1 are read (so the device
+never waits for the host), then, if due, evaluation, then the checkpoint k, and only then is
+batch k taken. A run that is killed anywhere goes on as if nothing had been.
+"""
+
+import dataclasses
+import json
+import logging
+import math
+import platform
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import wonn_jax
+from wonn_jax import durations, sharding
+from wonn_jax.checkpoint import Checkpoints, Restored, check_workdir, write_atomically
+from wonn_jax.config import Config, duration
+from wonn_jax.data import load_source
+from wonn_jax.data.pipeline import eval_batches, train_batches
+from wonn_jax.describe import parameter_table
+from wonn_jax.evaluate import WEIGHTS, evaluate_state, metrics_table, split_weights
+from wonn_jax.experiment import Data, Experiment, data_line, device_line
+from wonn_jax.metrics import MetricWriter, Progress, read_lines
+from wonn_jax.step import TrainState
+from wonn_jax.tasks.base import ratio
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved itself."""
+
+    def __init__(self, number: int, step: int):
+        super().__init__(f"stopped by {signal.Signals(number).name} after step {step}")
+        self.number = number
+
+
+def train(config: Config, workdir: Path) -> dict[str, float]:
+    """Trains, or goes on training, in `workdir`; returns the metrics of the last evaluation.
+
+    Raises:
+      ValueError: a workdir of another experiment, data that changed, all checkpoints damaged.
+      FloatingPointError: the loss or the gradient is no longer finite.
+      OSError: no room for a checkpoint.
+      Interrupted: SIGTERM or SIGINT came, and the state was saved.
+    """
+    main = jax.process_index() == 0
+    record = dataclasses.asdict(config)
+    check_workdir(workdir, record)
+    data = Data(load_source(config, "train"), load_source(config, "test"))
+    experiment = Experiment(config, len(data.train))
+    workdir.mkdir(parents=True, exist_ok=True)
+    if main:
+        write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+    with (
+        Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
+        Checkpoints(workdir / "best", 1) as best,
+    ):
+        state, restored = _start(experiment, data, checkpoints)
+        start = restored.step if restored else 0
+        if main:
+            _introduce(experiment, data, state, start, restored, workdir)
+        loop = _Loop(experiment, data, workdir, record, checkpoints, best, start)
+        try:
+            results = loop.run(state)
+        finally:
+            loop.close()
+    if main:
+        _conclude(results, workdir)
+    return results
+
+
+def _start(
+    experiment: Experiment, data: Data, checkpoints: Checkpoints
+) -> tuple[TrainState, Restored | None]:
+    everywhere = sharding.replicated(experiment.mesh)
+    restored = checkpoints.restore(experiment.abstract_state(), everywhere)
+    if restored is None:
+        state = experiment.initial_state()
+        checkpoints.check_room(state)
+        return state, None
+    found, required = restored.data, data.train.fingerprint
+    if found != required:
+        raise ValueError(
+            f"{restored.directory} was trained on data with fingerprint {found}, the data now has "
+            f"{required}: boards were changed, added or put in another order. Restore the data, "
+            "or use another --workdir."
+        )
+    return restored.state, restored
+
+
+def _introduce(
+    experiment: Experiment,
+    data: Data,
+    state: TrainState,
+    start: int,
+    restored: Restored | None,
+    workdir: Path,
+) -> None:
+    """What a person wants to know before waiting."""
+    print(parameter_table(state.params))
+    print(f"device   {device_line()}")
+    print(f"train    {data_line(data.train, experiment.config)}")
+    print(f"test     {data_line(data.test, experiment.config)}")
+    print(
+        f"length   {experiment.total:,} steps of {experiment.config.train.batch_size} boards, "
+        f"{experiment.epoch:,} an epoch"
+    )
+    print(f"workdir  {workdir}")
+    origin = f"resumed from {restored.directory}" if restored else "fresh, no checkpoint yet"
+    print(f"start    step {start:,}, {origin}", flush=True)
+    environment = {
+        "wonn_jax": wonn_jax.__version__,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "device": device_line(),
+        "train_data": data.train.fingerprint,
+        "test_data": data.test.fingerprint,
+        "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+    }
+    write_atomically(workdir / "run.json", json.dumps(environment, indent=2) + "\n")
+
+
+def _conclude(results: dict[str, float], workdir: Path) -> None:
+    """The last evaluation, raw beside EMA, and where everything lies."""
+    if results:
+        print(metrics_table(split_weights(results)))
+    print(f"done: metrics.jsonl, boards/, checkpoints/ and TensorBoard scalars are in {workdir}")
+
+
+class _Loop:
+    """The state of the loop that is no state of the training: files, clocks, signals."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        data: Data,
+        workdir: Path,
+        record: dict[str, Any],
+        checkpoints: Checkpoints,
+        best: Checkpoints,
+        start: int,
+    ):
+        config = experiment.config
+        main = jax.process_index() == 0
+        self.experiment = experiment
+        self.config = config
+        self.data = data
+        self.workdir = workdir
+        self.record = record
+        self.checkpoints = checkpoints
+        self.best = best
+        self.start = start
+        self.total = experiment.total
+        self.log_every = max(1, duration(config.log.every).steps(experiment.epoch))
+        self.eval_every = duration(config.eval.every).steps(experiment.epoch)
+        self.save_every = duration(config.checkpoint.every)
+        self.writer = MetricWriter(workdir, start, tensorboard=config.log.tensorboard, active=main)
+        self.progress = Progress(start, self.total, seconds=config.log.seconds, active=main)
+        self.pending: tuple[int, dict[str, jax.Array]] | None = None
+        self.saved_at = time.monotonic()
+        self.paused = 0.0  # seconds of evaluation and the like since the clock started
+        self.clock = (start, time.monotonic())
+        self.signal = 0
+        self.handlers = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+
+    def _on_signal(self, number: int, _: Any) -> None:
+        self.signal = number
+        # A second Ctrl-C, if saving takes too long, ends the process at once.
+        signal.signal(number, signal.SIG_DFL)
+
+    def close(self) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.progress.close()
+        self.writer.close()
+
+    def run(self, state: TrainState) -> dict[str, float]:
+        experiment, config = self.experiment, self.config
+        batches = train_batches(
+            self.data.train,
+            seed=config.seed,
+            start=self.start,
+            stop=self.total,
+            batch_size=config.train.batch_size,
+            last_batch=config.train.last_batch,
+            process=jax.process_index(),
+            processes=jax.process_count(),
+            workers=config.data.workers,
+            prefetch=config.data.prefetch,
+        )
+        results: dict[str, float] = {}
+        for step in range(self.start + 1, self.total + 1):
+            batch = sharding.put_batch(next(batches), experiment.mesh)
+            with jax.transfer_guard("disallow"):
+                state, metrics = experiment.train_step(state, batch)
+            self._read_pending()
+            self.pending = (step, metrics)
+            if step == self.start + 1:
+                self._read_pending()  # compiled by now: the clock starts after the first step
+                self.clock = (step, time.monotonic())
+            if durations.due(step, self.eval_every) or step == self.total:
+                self._read_pending()
+                results = self._evaluate(step, state)
+            if self._save_is_due(step) or step == self.total or self.signal:
+                self._save(step, state)
+            if self.signal and step < self.total:
+                self.checkpoints.wait()
+                raise Interrupted(self.signal, step)
+        return results or self._last_results()
+
+    def _read_pending(self) -> None:
+        """Reads, checks and writes the metrics of the last update that was not read yet."""
+        if self.pending is None:
+            return
+        step, device_metrics = self.pending
+        self.pending = None
+        values = {name: float(x) for name, x in jax.device_get(device_metrics).items()}
+        loss, gradient = ratio(values["loss"], values["cells"]), values["gradient_norm"]
+        if not (math.isfinite(loss) and math.isfinite(gradient)):
+            steps = self.checkpoints.steps()
+            last = f"step {steps[-1]} in {self.checkpoints.directory}" if steps else "none"
+            raise FloatingPointError(
+                f"At step {step} the loss is {loss:g} and the gradient norm {gradient:g}. The last "
+                f"checkpoint ({last}) is intact. Try a smaller --config.optimizer.learning_rate "
+                f"(now {self.config.optimizer.learning_rate:g}) or --config.optimizer.clip_norm=1, "
+                "with another --workdir."
+            )
+        if durations.due(step, self.log_every) or step == self.total:
+            line = {
+                "loss": loss,
+                "accuracy": ratio(values["exact"], values["boards"]),
+                "cell_accuracy": ratio(values["cells_right"], values["cells"]),
+                "gradient_norm": gradient,
+                "learning_rate": values["learning_rate"],
+            }
+            self.writer.write(step, "train", line)
+            if step > self.clock[0]:
+                self.writer.time(step, "train", {"examples_per_second": self._rate(step)[0]})
+        if step > self.clock[0]:
+            self.progress.update(step, f"loss {loss:.4f}", *self._rate(step))
+
+    def _rate(self, step: int) -> tuple[float, float]:
+        """Examples and steps per second, without compilation, evaluation and saving."""
+        first, since = self.clock
+        seconds = time.monotonic() - since - self.paused
+        steps = (step - first) / seconds if step > first and seconds > 0 else 0.0
+        return steps * self.config.train.batch_size, steps
+
+    def _evaluate(self, step: int, state: TrainState) -> dict[str, float]:
+        began = time.monotonic()
+        e = self.experiment
+        results = evaluate_state(e.eval_step, state, e.task, self.data.test, self.config, e.mesh)
+        self.writer.write(step, "test", results)
+        seconds = time.monotonic() - began
+        self.writer.time(step, "test", {"seconds": seconds})
+        summary = ", ".join(
+            f"{weights} {100 * results[f'{weights}_accuracy']:.1f} %" for weights in WEIGHTS
+        )
+        self.progress.say(f"step {step}: exact boards {summary} ({seconds:.1f} s)")
+        if self.config.eval.boards:
+            self._draw(step, state)
+        metric = self.config.checkpoint.best
+        if metric and self._is_best(step, metric, results):
+            self.best.save(step, state, self.record, self.data.train.fingerprint)
+        self.paused += time.monotonic() - began
+        return results
+
+    def _is_best(self, step: int, metric: str, results: dict[str, float]) -> bool:
+        if metric not in results:
+            raise ValueError(
+                f"config.checkpoint.best={metric!r} is no metric of this task; use one of "
+                f"{', '.join(sorted(results))}, or ''."
+            )
+        sign = -1.0 if metric.endswith("loss") else 1.0
+        before = [
+            sign * line[metric]
+            for line in read_lines(self.workdir / "metrics.jsonl")
+            if line["kind"] == "test" and line["step"] < step and line[metric] is not None
+        ]
+        return sign * results[metric] > max(before, default=-math.inf)
+
+    def _draw(self, step: int, state: TrainState) -> None:
+        """A picture of the first boards of the test split."""
+        e = self.experiment
+        batches = eval_batches(
+            self.data.test,
+            batch_size=self.config.eval.batch_size,
+            examples=self.config.eval.batch_size,
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
+        batch = next(batches)
+        predictions = {
+            weights: e.eval_step(state.variables(weights), sharding.put_batch(batch, e.mesh))[1]
+            for weights in WEIGHTS
+        }
+        if jax.process_index() == 0:
+            from wonn_jax.pictures import save_boards  # matplotlib, only where it is needed
+
+            n = min(self.config.eval.boards, len(batch["id"]))
+            shown = {
+                w: np.asarray(p.addressable_shards[0].data)[:n] for w, p in predictions.items()
+            }
+            n = min(len(boards) for boards in shown.values())
+            save_boards(
+                self.workdir / "boards" / f"step_{step:08d}.png",
+                self.config.task,
+                batch["input"][:n],
+                batch["target"][:n],
+                shown,
+                f"{self.config.task}, test boards after {step:,} steps",
+            )
+
+    def _save_is_due(self, step: int) -> bool:
+        every = self.save_every
+        if every.unit == "minutes":
+            return bool(every.amount) and time.monotonic() - self.saved_at >= 60 * every.amount
+        return durations.due(step, every.steps(self.experiment.epoch))
+
+    def _save(self, step: int, state: TrainState) -> None:
+        # Only a state whose loss and gradient are known to be finite is worth keeping, and
+        # whoever resumes from it must find its lines written.
+        self._read_pending()
+        began = time.monotonic()
+        self.checkpoints.save(step, state, self.record, self.data.train.fingerprint)
+        self.saved_at = time.monotonic()
+        self.paused += self.saved_at - began
+
+    def _last_results(self) -> dict[str, float]:
+        """Of a run that had already reached its end."""
+        tests = [x for x in read_lines(self.workdir / "metrics.jsonl") if x["kind"] == "test"]
+        if not tests:
+            return {}
+        return {
+            name: float("nan") if value is None else value
+            for name, value in tests[-1].items()
+            if name not in ("step", "kind")
+        }
