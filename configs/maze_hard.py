@@ -1,4 +1,15 @@
-"""Maze-hard with the paper's recipe."""
+"""Maze-hard: mark the shortest path on 30×30 mazes; C 128, T 24, 396,293 parameters.
+
+    python -m wonn_jax.main --config=configs/maze_hard.py
+
+The paper's recipe: 1000 mazes, batch 64, 9000 epochs (144,000 steps), Adam 1e-3, the last 200
+epochs cosine to 1e-6, bfloat16 maps, EMA 0.995 every 10 steps after 100. Without
+`--config.data.path` (the published arrays) the mazes are generated, in about a minute.
+The paper reports 76.2 % exact boards, 80.1 % with energy voting over 32 draws; this
+configuration has not been run to its end here.
+
+    python -m wonn_jax.main --config=configs/maze_hard.py:small
+"""
 
 import ml_collections
 
@@ -8,14 +19,38 @@ from wonn_jax.config import default_config
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config = default_config()
     config.task = "maze"
+    config.data.height = config.data.width = 30
+    config.data.min_path = 109
+    config.model.width = 128
+    config.model.layers = 1
+    config.model.steps = 24
+    config.model.heads = 8
+    config.model.precision = "bfloat16"
+    config.train.batch_size = 64
+    config.train.length = "9000 epochs"
+    config.optimizer.name = "adam"
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.decay = "200 epochs"
+    config.optimizer.end_learning_rate = 1e-6
     if preset == "small":
-        config.data.height = config.data.width = 6
-        config.data.min_path = 5
-        config.data.train_examples = 40_000
-        config.model.width = 32
-        config.model.steps = 16
-        config.model.heads = 4
-        config.train.length = "60 steps"
-        config.eval.every = "30 steps"
-        config.devices.cpu_devices = 2
+        _small(config)
+    elif preset:
+        raise ValueError(f"configs/maze_hard.py has no preset {preset!r}; it has 'small'.")
     return config
+
+
+def _small(config: ml_collections.ConfigDict) -> None:
+    config.data.height = config.data.width = 6
+    config.data.min_path = 5
+    config.data.train_examples = 40_000
+    config.model.width = 32
+    config.model.steps = 16
+    config.model.heads = 4
+    config.model.precision = "float32"
+    config.optimizer.learning_rate = 4e-3
+    config.optimizer.decay = "never"
+    config.train.length = "3000 steps"
+    config.train.last_batch = "drop"
+    config.eval.every = "500 steps"
+    config.devices.cpu_devices = 2

@@ -82,8 +82,19 @@ class Checkpoints:
         self._manager.close()
 
     def wait(self) -> None:
-        """Until the last save is on disk; raises what went wrong in it."""
-        self._manager.wait_until_finished()
+        """Until the last save is on disk.
+
+        Raises:
+          OSError: it could not be written; the checkpoints before it are intact.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:  # whatever the background thread of Orbax met
+            raise OSError(
+                f"A checkpoint could not be written into {self.directory} "
+                f"({_first_line(error)}). The ones before ({self._listed()}) are untouched; make "
+                "sure of room and rights there, then the same command goes on from the last."
+            ) from error
 
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints, oldest first."""
@@ -104,6 +115,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         flat = flatten(state)
+        self.wait()
         self.check_room(state)
         meta = {
             "step": step,

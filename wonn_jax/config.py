@@ -5,6 +5,7 @@ line overrides single fields of it; `freeze` checks the result once and turns it
 frozen dataclasses that the rest of the package reads.
 """
 
+import collections
 import dataclasses
 import difflib
 import math
@@ -304,6 +305,13 @@ def _check(config: Config) -> None:
         raise ValueError(f"config.eval.checkpoint={e.checkpoint!r} must be last, best or a step.")
     if e.checkpoint == "best" and not config.checkpoint.best:
         raise ValueError("config.eval.checkpoint='best' needs config.checkpoint.best, a metric.")
+    metrics = TASKS[config.task]().summarise(collections.defaultdict(float))
+    known = [f"{weights}_{metric}" for weights in ("raw", "ema") for metric in metrics]
+    if config.checkpoint.best and config.checkpoint.best not in known:
+        raise ValueError(
+            f"config.checkpoint.best={config.checkpoint.best!r} is no metric of {config.task}; use "
+            f"one of {', '.join(known)}, or ''."
+        )
     for field in ("train.length", "optimizer.warmup", "optimizer.decay", "eval.every", "log.every"):
         group, name = field.split(".")
         length = durations.parse(

@@ -146,6 +146,7 @@ def make_train_step(
         )
         metrics = counts | {
             "gradient_norm": optax.tree.norm(grads),
+            "parameter_norm": optax.tree.norm(params),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
         return new, metrics

@@ -229,13 +229,14 @@ class _Loop:
         step, device_metrics = self.pending
         self.pending = None
         values = {name: float(x) for name, x in jax.device_get(device_metrics).items()}
-        loss, gradient = ratio(values["loss"], values["cells"]), values["gradient_norm"]
-        if not (math.isfinite(loss) and math.isfinite(gradient)):
+        loss = ratio(values["loss"], values["cells"])
+        gradient, parameters = values["gradient_norm"], values["parameter_norm"]
+        if not (math.isfinite(loss) and math.isfinite(gradient) and math.isfinite(parameters)):
             steps = self.checkpoints.steps()
             last = f"step {steps[-1]} in {self.checkpoints.directory}" if steps else "none"
             raise FloatingPointError(
-                f"At step {step} the loss is {loss:g} and the gradient norm {gradient:g}. The last "
-                f"checkpoint ({last}) is intact. Try a smaller --config.optimizer.learning_rate "
+                f"At step {step} the loss is {loss:g}, the norm of the gradient {gradient:g} and that "
+                f"of the parameters {parameters:g}. The last checkpoint ({last}) is intact. Try a smaller --config.optimizer.learning_rate "
                 f"(now {self.config.optimizer.learning_rate:g}) or --config.optimizer.clip_norm=1, "
                 "with another --workdir."
             )
@@ -245,6 +246,7 @@ class _Loop:
                 "accuracy": ratio(values["exact"], values["boards"]),
                 "cell_accuracy": ratio(values["cells_right"], values["cells"]),
                 "gradient_norm": gradient,
+                "parameter_norm": parameters,
                 "learning_rate": values["learning_rate"],
             }
             self.writer.write(step, "train", line)
@@ -273,18 +275,13 @@ class _Loop:
         self.progress.say(f"step {step}: exact boards {summary} ({seconds:.1f} s)")
         if self.config.eval.boards:
             self._draw(step, state)
-        metric = self.config.checkpoint.best
-        if metric and self._is_best(step, metric, results):
+        if self.config.checkpoint.best and self._is_best(step, results):
             self.best.save(step, state, self.record, self.data.train.fingerprint)
         self.paused += time.monotonic() - began
         return results
 
-    def _is_best(self, step: int, metric: str, results: dict[str, float]) -> bool:
-        if metric not in results:
-            raise ValueError(
-                f"config.checkpoint.best={metric!r} is no metric of this task; use one of "
-                f"{', '.join(sorted(results))}, or ''."
-            )
+    def _is_best(self, step: int, results: dict[str, float]) -> bool:
+        metric = self.config.checkpoint.best
         sign = -1.0 if metric.endswith("loss") else 1.0
         before = [
             sign * line[metric]
@@ -332,8 +329,7 @@ class _Loop:
         return durations.due(step, every.steps(self.experiment.epoch))
 
     def _save(self, step: int, state: TrainState) -> None:
-        # Only a state whose loss and gradient are known to be finite is worth keeping, and
-        # whoever resumes from it must find its lines written.
+        # Only a state that is known to be finite is worth keeping, and whoever resumes from it must find its lines written.
         self._read_pending()
         began = time.monotonic()
         self.checkpoints.save(step, state, self.record, self.data.train.fingerprint)

@@ -1,0 +1,43 @@
+"""What all tests share: four devices on the CPU, float64 and strict shapes on request."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+# Before the first operation: later the number of devices cannot be changed.
+jax.config.update("jax_num_cpu_devices", 4)
+
+
+@pytest.fixture
+def strict_shapes():
+    """Makes an accidental [n] against [n, 1] an error, not a silent outer sum."""
+    with jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    """Runs a test in both precisions; float32 must stay so where float64 is allowed."""
+    with jax.enable_x64(True):
+        yield request.param
+
+
+@pytest.fixture
+def x64():
+    """Allows float64 inside one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def reference_fixtures() -> pathlib.Path:
+    """Folder of the arrays computed with the reference implementation."""
+    return pathlib.Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def mesh():
+    """All devices along one axis, 'data'."""
+    return jax.make_mesh((4,), ("data",), (jax.sharding.AxisType.Auto,))

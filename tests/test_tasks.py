@@ -1,0 +1,138 @@
+"""Losses and metrics of the tasks, against counting by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wonn_jax.data import maze
+from wonn_jax.tasks import MazeTask, SudokuTask
+from wonn_jax.tasks.maze import is_shortest_path
+
+CODES = {"#": 0, ".": 1, "S": 2, "G": 3, "*": 4}
+
+
+def board(text: str) -> np.ndarray:
+    return np.array([[CODES[c] for c in row] for row in text.split()])
+
+
+def logits_of(classes: np.ndarray, count: int) -> jnp.ndarray:
+    return 10.0 * jax.nn.one_hot(classes, count)
+
+
+LABEL = board("S*** ###* G*** .##.")  # the only way round
+
+
+def path_is_valid(text: str, label: np.ndarray) -> bool:
+    predicted, tokens = board(text), np.where(label == 4, 1, label)
+    return bool(is_shortest_path(jnp.asarray(predicted == 4)[None], jnp.asarray(tokens)[None])[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("S*** ###* G*** .##.", True),  # the label
+        ("S*** ###* G*** *##.", False),  # a cell too many
+        ("S*** ###* G**. .##.", False),  # a gap
+        ("S*.* ###* G*** *##.", False),  # a gap and a cell too many: the number is right
+        ("S... ###. G... .##.", False),  # no path at all
+        ("S... *##. G... .##.", False),  # shorter, but through a wall
+    ],
+)
+def test_valid_shortest_path(text, valid):
+    assert path_is_valid(text, LABEL) is valid
+
+
+def test_any_of_several_shortest_paths_counts():
+    label = board("S** ..* ..G")
+    for text in ("S** ..* ..G", "S.. *.. **G", "S*. .** ..G"):
+        assert path_is_valid(text, label)
+    assert not path_is_valid("S*. **. .*G", label)
+
+
+def test_generated_labels_are_valid_and_start_beside_goal_needs_no_cell():
+    inputs, labels = maze.generate(30, 8, 7, 6, seed=3, processes=1)
+    decoded = maze.decode(inputs, labels)
+    marked = jnp.asarray(decoded["target"] == 4)
+    assert bool(is_shortest_path(marked, jnp.asarray(decoded["input"])).all())
+    assert path_is_valid("SG ..", board("SG .."))
+
+
+def maze_batch():
+    target = np.stack([LABEL, board("S.## *... *### G...")])
+    valid = np.ones(target.shape, bool)
+    valid[1, 3, 3] = False
+    return {
+        "input": jnp.asarray(np.where(target == 4, 1, target)),
+        "target": jnp.asarray(target),
+        "valid": jnp.asarray(valid),
+        "id": jnp.array([0, 1]),
+    }
+
+
+def test_maze_loss_is_weighted_and_divided_by_the_number_of_cells():
+    batch = maze_batch()
+    logits = jax.random.normal(jax.random.key(0), (2, 4, 4, 5))
+    task = MazeTask()
+    total, count = 0.0, 0
+    weights = (1, 5, 2, 2, 5)
+    for index in np.ndindex(2, 4, 4):
+        if batch["valid"][index]:
+            x, target = np.asarray(logits[index], np.float64), int(batch["target"][index])
+            total += weights[target] * (np.log(np.exp(x).sum()) - x[target])
+            count += 1
+    np.testing.assert_allclose(task.loss_sum(logits, batch), total, rtol=1e-5)
+    assert task.loss_count(batch) == count == 31
+
+
+def test_maze_metrics():
+    batch, task = maze_batch(), MazeTask()
+    predicted = np.array(batch["target"])
+    predicted[1, 3, 3] = 0  # an ignored cell may be anything
+    perfect = task.summarise(task.counts(logits_of(predicted, 5), batch))
+    assert perfect["accuracy"] == perfect["path_f1"] == perfect["cell_accuracy"] == 1.0
+    predicted[0, 0, 1], predicted[0, 3, 0] = 1, 4  # one path cell missed, one too many
+    metrics = task.summarise(task.counts(logits_of(predicted, 5), batch))
+    assert metrics["accuracy"] == metrics["valid_path"] == 0.5
+    assert metrics["cell_accuracy"] == pytest.approx(29 / 31)
+    paths = int((batch["target"] == 4).sum())
+    assert metrics["path_recall"] == metrics["accuracy_path"] == pytest.approx((paths - 1) / paths)
+    assert metrics["path_precision"] == pytest.approx((paths - 1) / paths)
+    assert metrics["path_f1"] == pytest.approx((paths - 1) / paths)
+    assert metrics["accuracy_wall"] == metrics["accuracy_start"] == 1.0
+
+
+def test_padding_rows_count_nowhere():
+    batch, task = maze_batch(), MazeTask()
+    logits = jax.random.normal(jax.random.key(0), (2, 4, 4, 5))
+    one = {name: x[:1] for name, x in batch.items()}
+    padded = batch | {"id": jnp.array([0, -1])}
+    alone, both = task.counts(logits[:1], one), task.counts(logits, padded)
+    for name, value in alone.items():
+        np.testing.assert_allclose(both[name], value, rtol=1e-6, err_msg=name)
+
+
+def test_sudoku_loss_and_metrics():
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 9, (2, 9, 9))
+    given = rng.random((2, 9, 9)) < 0.4
+    batch = {
+        "input": jnp.asarray(np.where(given, target + 1, 0)),
+        "target": jnp.asarray(target),
+        "valid": jnp.ones((2, 9, 9), bool),
+        "id": jnp.array([0, 1]),
+    }
+    logits = jax.random.normal(jax.random.key(0), (2, 9, 9, 9))
+    logp = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), target[..., None], -1)[..., 0]
+    task = SudokuTask()
+    mean = task.loss_sum(logits, batch) / task.loss_count(batch)
+    np.testing.assert_allclose(mean, -logp.mean(), rtol=1e-5)
+    weighted = SudokuTask((0.0, 2.0)).loss_sum(logits, batch)
+    np.testing.assert_allclose(weighted, -2 * logp[~given].sum(), rtol=1e-5)
+    predicted = target.copy()
+    row, column = np.argwhere(~given[1])[0]
+    predicted[1, row, column] = (target[1, row, column] + 1) % 9
+    metrics = task.summarise(task.counts(logits_of(predicted, 9), batch))
+    assert metrics["accuracy"] == 0.5 and metrics["accuracy_given"] == 1.0
+    blanks = int((~given).sum())
+    assert metrics["accuracy_blank"] == pytest.approx((blanks - 1) / blanks)

@@ -1,0 +1,226 @@
+"""The loop from the outside: what it writes, what it refuses, what it leaves intact."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import write_mazes
+
+from wonn_jax import checkpoint as checkpoints
+from wonn_jax import config as configuration
+from wonn_jax.describe import run_describe
+from wonn_jax.evaluate import run_eval
+from wonn_jax.interop import to_pytorch
+from wonn_jax.metrics import read_lines
+from wonn_jax.train import train
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_mazes(tmp_path_factory.mktemp("data"))
+
+
+def tiny(data: Path | str, **changes) -> configuration.Config:
+    config = configuration.default_config()
+    config.data.path = str(data)
+    config.data.height = config.data.width = 5
+    config.model.width, config.model.heads, config.model.steps = 8, 2, 2
+    config.train.batch_size, config.train.length = 16, "6 steps"
+    config.ema.after, config.ema.every = 1, 1
+    config.eval.every, config.eval.batch_size, config.eval.boards = "3 steps", 16, 2
+    config.checkpoint.every, config.log.every = "2 steps", "1 steps"
+    for name, value in changes.items():
+        group, _, field = name.rpartition("__")
+        (config[group] if group else config)[field] = value
+    return configuration.freeze(config)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("finished")
+    train(tiny(data), workdir)
+    return workdir
+
+
+def test_what_a_run_leaves(finished):
+    for name in ("config.json", "run.json", "metrics.jsonl", "timing.jsonl", "tensorboard"):
+        assert (finished / name).exists(), name
+    assert json.loads((finished / "config.json").read_text())["model"]["width"] == 8
+    lines = read_lines(finished / "metrics.jsonl")
+    assert [x["step"] for x in lines if x["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert [x["step"] for x in lines if x["kind"] == "test"] == [3, 6]
+    assert {"loss", "accuracy", "gradient_norm", "learning_rate"} <= lines[0].keys()
+    assert {"raw_accuracy", "ema_accuracy", "ema_valid_path", "ema_path_f1"} <= lines[-1].keys()
+    pictures = sorted((finished / "boards").iterdir())
+    assert [p.name for p in pictures] == ["step_00000003.png", "step_00000006.png"]
+    assert pictures[0].read_bytes().startswith(b"\x89PNG")
+    kept = {int(p.name) for p in (finished / "checkpoints").iterdir()}
+    assert kept == {2, 4, 6}
+
+
+def test_loss_falls(data, tmp_path):
+    config = tiny(data, train__length="60 steps", optimizer__learning_rate=1e-2,
+                  eval__every="never", eval__boards=0, checkpoint__every="never")
+    train(config, tmp_path)
+    losses = [x["loss"] for x in read_lines(tmp_path / "metrics.jsonl") if x["kind"] == "train"]
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_a_finished_run_is_left_as_it_is(data, finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    results = train(tiny(data), tmp_path / "run")
+    assert "step 6, resumed from" in capsys.readouterr().out
+    assert results["ema_loss"] == read_lines(finished / "metrics.jsonl")[-1]["ema_loss"]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    assert lines == (finished / "metrics.jsonl").read_bytes()
+
+
+def test_sudoku_runs_through_the_same_loop(tmp_path):
+    config = configuration.default_config()
+    config.task = "sudoku"
+    config.data.height = config.data.width = 9
+    config.data.dir = str(tmp_path / "data")
+    config.data.train_examples, config.data.test_examples = 40, 10
+    config.model.width, config.model.heads, config.model.steps, config.model.layers = 8, 2, 2, 2
+    config.train.batch_size, config.train.length = 16, "2 epochs"
+    config.optimizer.name, config.optimizer.clip_norm = "adamw", 1.0
+    config.optimizer.schedule, config.optimizer.warmup = "cosine", "1 epochs"
+    config.train.accumulate = 2
+    config.eval.batch_size, config.eval.boards = 4, 2
+    results = train(configuration.freeze(config), tmp_path / "run")
+    assert {"raw_accuracy_given", "ema_accuracy_blank"} <= results.keys()
+    assert len(list((tmp_path / "run" / "boards").glob("*.png"))) == 1
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(data, finished):
+    results = [run_eval(tiny(data, eval__batch_size=n), finished) for n in (4, 7, 16)]
+    last = read_lines(finished / "metrics.jsonl")[-1]
+    for found in results:
+        for weights in ("raw", "ema"):
+            for name, value in found[weights].items():
+                if value == value:  # the precision of no path is NaN
+                    assert last[f"{weights}_{name}"] == pytest.approx(value, rel=1e-5), name
+    assert json.loads((finished / "eval.json").read_text())["raw"].keys() == results[0]["raw"].keys()
+
+
+def test_best_and_numbered_checkpoints_and_imported_weights(data, finished, tmp_path):
+    lines = [x for x in read_lines(finished / "metrics.jsonl") if x["kind"] == "test"]
+    best = max(lines, key=lambda x: x["ema_accuracy"])  # the first of equals
+    assert [int(p.name) for p in (finished / "best").iterdir()] == [best["step"]]
+    found = run_eval(tiny(data, eval__checkpoint="best"), finished)
+    assert found["ema"]["loss"] == pytest.approx(best["ema_loss"], rel=1e-5)
+    fourth = run_eval(tiny(data, eval__checkpoint="4"), finished)
+    assert fourth["raw"]["loss"] != pytest.approx(lines[-1]["raw_loss"], rel=1e-5)
+    with pytest.raises(ValueError, match=r"no checkpoint of step 5; it has 2, 4, 6"):
+        run_eval(tiny(data, eval__checkpoint="5"), finished)
+
+    from wonn_jax.experiment import Experiment
+
+    like = Experiment(tiny(data), 40).abstract_state()
+    with checkpoints.Checkpoints(finished / "checkpoints", 3) as saved:
+        state = saved.restore(like).state
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    np.savez(tmp_path / "weights.npz", **to_pytorch(variables, "maze"))
+    imported = run_eval(tiny(data), tmp_path, str(tmp_path / "weights.npz"))["imported"]
+    assert imported["loss"] == pytest.approx(lines[-1]["raw_loss"], rel=1e-5)
+    with pytest.raises(ValueError, match=r"width 8 and 1 layers there; set --config\.model\.width"):
+        run_eval(tiny(data, model__width=16), tmp_path, str(tmp_path / "weights.npz"))
+
+
+def test_describe(data, capsys):
+    run_describe(tiny(data))
+    text = capsys.readouterr().out
+    for words in ("coupling_0.qkv.kernel", "parameters", "40 training boards", "temporaries",
+                  "operations", "training, per device, one step of 16 examples"):
+        assert words in text
+
+
+# --- What is refused -------------------------------------------------------------------------
+
+
+def untouched(workdir: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(workdir)): p.read_bytes()
+            for p in sorted(workdir.rglob("*")) if p.is_file()}
+
+
+def test_workdir_of_another_experiment(data, finished):
+    before = untouched(finished)
+    with pytest.raises(ValueError, match=r"holds another experiment:\n  model\.steps: 2 there, 3 "
+                                         r"now\nUse another --workdir"):
+        train(tiny(data, model__steps=3), finished)
+    assert untouched(finished) == before
+
+
+def test_what_may_change_on_resume(data, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    config = tiny(data, train__length="8 steps", eval__every="never", log__tensorboard=False,
+                  checkpoint__keep=5, eval__boards=0)
+    train(config, tmp_path / "run")
+    assert read_lines(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 8
+
+
+def test_checkpoint_of_another_model(data, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"is of another model:\n  batch_stats.*found float32\[16\]"
+                                         r", required float32\[32\]"):
+        train(tiny(data, model__width=16), tmp_path / "run")
+    with pytest.raises(ValueError, match="is of another model"):
+        run_eval(tiny(data, model__layers=2), finished)
+
+
+def test_data_that_changed(data, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.copytree(data, tmp_path / "data")
+    for kind in ("inputs", "labels"):
+        path = tmp_path / "data" / "train" / f"all__{kind}.npy"
+        np.save(path, np.load(path)[::-1])
+    with pytest.raises(ValueError, match="was trained on data with fingerprint .* put in another"):
+        train(tiny(tmp_path / "data"), tmp_path / "run")
+
+
+def test_missing_data_leaves_no_workdir(tmp_path):
+    with pytest.raises(FileNotFoundError, match="all__inputs"):
+        train(tiny(tmp_path / "nothing"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_room_on_the_disk(data, finished, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(OSError, match=r"A checkpoint needs \d+ MiB and .* has 0 MiB left"):
+        train(tiny(data), tmp_path / "fresh")
+    shutil.copytree(finished, tmp_path / "run")
+    before = untouched(tmp_path / "run" / "checkpoints")
+    with pytest.raises(OSError, match=r"The checkpoints there \(2, 4, 6\) are untouched"):
+        train(tiny(data, train__length="8 steps"), tmp_path / "run")
+    assert untouched(tmp_path / "run" / "checkpoints") == before
+
+
+def test_loss_that_is_no_number(data, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    config = tiny(data, train__length="12 steps", checkpoint__every="1 steps")
+    record = json.loads((finished / "config.json").read_text())
+    state_dir = tmp_path / "run" / "checkpoints"
+    # The same run with a learning rate that breaks it, after six good steps.
+    wild = dataclasses.replace(
+        config, optimizer=dataclasses.replace(config.optimizer, learning_rate=1e38)
+    )
+    record["optimizer"]["learning_rate"] = 1e38
+    (tmp_path / "run" / "config.json").write_text(json.dumps(record))
+    with pytest.raises(FloatingPointError, match=r"At step 7 the loss is .*step 6 in .* is intact"
+                                                 r".*learning_rate \(now 1e\+38\)"):
+        train(wild, tmp_path / "run")
+    with checkpoints.Checkpoints(state_dir, 3) as saved:
+        from wonn_jax.experiment import Experiment
+
+        newest = saved.restore(Experiment(config, 40).abstract_state())
+    assert newest is not None and newest.step == 6
+
+
+def test_eval_without_a_checkpoint(data, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*--weights=FILE"):
+        run_eval(tiny(data), tmp_path / "nothing")
