@@ -1,4 +1,4 @@
-"""The moving average against a simulation of its rule (spec, Section 10)."""
+"""The moving average against a simulation of its rule."""
 
 import jax
 import jax.numpy as jnp

@@ -29,8 +29,15 @@ def test_verify_passes_on_the_reference(name):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     lines = result.stdout.splitlines()
-    quantities = ("eval/logits", "eval/layer0/theta", "eval/layer0/energy", "train/loss",
-                  "train/grad/", "train/buffer/", "import and export")
+    quantities = (
+        "eval/logits",
+        "eval/layer0/theta",
+        "eval/layer0/energy",
+        "train/loss",
+        "train/grad/",
+        "train/buffer/",
+        "import and export",
+    )
     for quantity in quantities:
         assert any(line.startswith(quantity) for line in lines), quantity
     assert all(line.endswith("ok") for line in lines[:-1])
@@ -43,8 +50,9 @@ def test_verify_fails_on_a_changed_weight_or_a_tighter_bound(tmp_path):
     np.savez(tmp_path / "changed.npz", **fixture)
 
     def status(*arguments) -> int:
-        return subprocess.run([sys.executable, "-m", "wonn_jax.interop", "verify", *arguments],
-                              capture_output=True).returncode
+        return subprocess.run(
+            [sys.executable, "-m", "wonn_jax.interop", "verify", *arguments], capture_output=True
+        ).returncode
 
     assert status(tmp_path / "changed.npz") == 1
     assert status(tmp_path / "changed.npz", "--tolerance=1e-2") == 0
@@ -100,8 +108,9 @@ def test_files(tmp_path):
     np.savez(tmp_path / "weights.npz", **state)
     numpy_file = from_pytorch(tmp_path / "weights.npz")
     safetensors = pytest.importorskip("safetensors.numpy")
-    safetensors.save_file({k: np.ascontiguousarray(x) for k, x in state.items()},
-                          tmp_path / "weights.safetensors")
+    safetensors.save_file(
+        {k: np.ascontiguousarray(x) for k, x in state.items()}, tmp_path / "weights.safetensors"
+    )
     other = from_pytorch(str(tmp_path / "weights.safetensors"))
     jax.tree.map(np.testing.assert_array_equal, numpy_file, other)
     with pytest.raises(FileNotFoundError, match="no such file"):
@@ -123,8 +132,10 @@ def test_pth_is_read_and_never_executed(tmp_path):
     state = weights("maze_l1")
     tensors = {name: torch.as_tensor(x) for name, x in state.items()}
     torch.save(tensors, tmp_path / "plain.pth")
-    torch.save({"epoch": 3, "state_dict": {f"module.{k}": x for k, x in tensors.items()}},
-               tmp_path / "nested.pth")
+    torch.save(
+        {"epoch": 3, "state_dict": {f"module.{k}": x for k, x in tensors.items()}},
+        tmp_path / "nested.pth",
+    )
     expected = from_pytorch(state)
     for name in ("plain.pth", "nested.pth"):
         jax.tree.map(np.testing.assert_array_equal, from_pytorch(tmp_path / name), expected)

@@ -1,4 +1,4 @@
-"""Maps and norms: initial weights, batch statistics, groups (spec, Sections 3, 7 and 8)."""
+"""Maps and norms: initial weights, batch statistics, groups."""
 
 import functools
 

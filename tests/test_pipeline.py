@@ -20,8 +20,15 @@ class Numbers:
 
 
 def batches(count=10, *, start=0, stop=9, batch_size=4, last_batch="keep", seed=0, **rest):
-    found = train_batches(Numbers(count), seed=seed, start=start, stop=stop,
-                          batch_size=batch_size, last_batch=last_batch, **rest)
+    found = train_batches(
+        Numbers(count),
+        seed=seed,
+        start=start,
+        stop=stop,
+        batch_size=batch_size,
+        last_batch=last_batch,
+        **rest,
+    )
     return [batch["id"].tolist() for batch in found]
 
 

@@ -1,4 +1,4 @@
-"""Rotary codes against their definition (spec, Section 3), written as loops."""
+"""Rotary codes against their definition, written as loops."""
 
 import jax
 import jax.numpy as jnp

@@ -157,16 +157,21 @@ def test_memory_of_maze_training_stays_below_a_gigabyte():
     optimizer = optax.adam(1e-3)
     state = jax.eval_shape(lambda: init_state(model, optimizer, frozen))
     step = make_train_step(model, task, optimizer, optax.constant_schedule(1e-3), frozen, mesh)
-    batch = {name: jax.ShapeDtypeStruct(x.shape, x.dtype)
-             for name, x in random_batch("maze", 8, side=30).items()}
+    batch = {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype)
+        for name, x in random_batch("maze", 8, side=30).items()
+    }
     memory = step.lower(state, batch).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 2**30
 
 
 def test_indivisible_batch_is_refused():
     mesh = sharding.make_mesh(jax.devices())
-    with pytest.raises(ValueError, match=r"train\.batch_size=6 cannot be split over 4 devices; .*"
-                                         r"multiple of 4: --config\.train\.batch_size=4 or 8"):
+    with pytest.raises(
+        ValueError,
+        match=r"train\.batch_size=6 cannot be split over 4 devices; .*"
+        r"multiple of 4: --config\.train\.batch_size=4 or 8",
+    ):
         sharding.check_divisible("train.batch_size", 6, mesh)
     with pytest.raises(ValueError, match="in 2 micro-batches; it must be a multiple of 8"):
         sharding.check_divisible("train.batch_size", 12, mesh, 2)
@@ -178,6 +183,7 @@ def test_phases_are_those_of_the_example_and_step():
     batch = random_batch("maze", 4)
     one = run_steps(config, batch, devices=1, steps=1)[1]["loss"]
     shuffled = {name: x[::-1].copy() for name, x in batch.items()}
-    np.testing.assert_allclose(run_steps(config, shuffled, devices=1, steps=1)[1]["loss"], one,
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        run_steps(config, shuffled, devices=1, steps=1)[1]["loss"], one, rtol=1e-5
+    )
     assert float(run_steps(other, batch, devices=1, steps=1)[1]["loss"]) != float(one)

@@ -62,8 +62,14 @@ def test_what_a_run_leaves(finished):
 
 
 def test_loss_falls(data, tmp_path):
-    config = tiny(data, train__length="60 steps", optimizer__learning_rate=1e-2,
-                  eval__every="never", eval__boards=0, checkpoint__every="never")
+    config = tiny(
+        data,
+        train__length="60 steps",
+        optimizer__learning_rate=1e-2,
+        eval__every="never",
+        eval__boards=0,
+        checkpoint__every="never",
+    )
     train(config, tmp_path)
     losses = [x["loss"] for x in read_lines(tmp_path / "metrics.jsonl") if x["kind"] == "train"]
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
@@ -103,7 +109,8 @@ def test_evaluation_does_not_depend_on_the_batch_size(data, finished):
             for name, value in found[weights].items():
                 if value == value:  # the precision of no path is NaN
                     assert last[f"{weights}_{name}"] == pytest.approx(value, rel=1e-5), name
-    assert json.loads((finished / "eval.json").read_text())["raw"].keys() == results[0]["raw"].keys()
+    written = json.loads((finished / "eval.json").read_text())
+    assert written["raw"].keys() == results[0]["raw"].keys()
 
 
 def test_best_and_numbered_checkpoints_and_imported_weights(data, finished, tmp_path):
@@ -133,8 +140,14 @@ def test_best_and_numbered_checkpoints_and_imported_weights(data, finished, tmp_
 def test_describe(data, capsys):
     run_describe(tiny(data))
     text = capsys.readouterr().out
-    for words in ("coupling_0.qkv.kernel", "parameters", "40 training boards", "temporaries",
-                  "operations", "training, per device, one step of 16 examples"):
+    for words in (
+        "coupling_0.qkv.kernel",
+        "parameters",
+        "40 training boards",
+        "temporaries",
+        "operations",
+        "training, per device, one step of 16 examples",
+    ):
         assert words in text
 
 
@@ -142,22 +155,34 @@ def test_describe(data, capsys):
 
 
 def untouched(workdir: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(workdir)): p.read_bytes()
-            for p in sorted(workdir.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(workdir)): p.read_bytes()
+        for p in sorted(workdir.rglob("*"))
+        if p.is_file()
+    }
 
 
 def test_workdir_of_another_experiment(data, finished):
     before = untouched(finished)
-    with pytest.raises(ValueError, match=r"holds another experiment:\n  model\.steps: 2 there, 3 "
-                                         r"now\nUse another --workdir"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds another experiment:\n  model\.steps: 2 there, 3 "
+        r"now\nUse another --workdir",
+    ):
         train(tiny(data, model__steps=3), finished)
     assert untouched(finished) == before
 
 
 def test_what_may_change_on_resume(data, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
-    config = tiny(data, train__length="8 steps", eval__every="never", log__tensorboard=False,
-                  checkpoint__keep=5, eval__boards=0)
+    config = tiny(
+        data,
+        train__length="8 steps",
+        eval__every="never",
+        log__tensorboard=False,
+        checkpoint__keep=5,
+        eval__boards=0,
+    )
     train(config, tmp_path / "run")
     assert read_lines(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 8
 
@@ -165,8 +190,11 @@ def test_what_may_change_on_resume(data, finished, tmp_path):
 def test_checkpoint_of_another_model(data, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"is of another model:\n  batch_stats.*found float32\[16\]"
-                                         r", required float32\[32\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"is of another model:\n  batch_stats.*found float32\[16\]"
+        r", required float32\[32\]",
+    ):
         train(tiny(data, model__width=16), tmp_path / "run")
     with pytest.raises(ValueError, match="is of another model"):
         run_eval(tiny(data, model__layers=2), finished)
@@ -211,8 +239,11 @@ def test_loss_that_is_no_number(data, finished, tmp_path):
     )
     record["optimizer"]["learning_rate"] = 1e38
     (tmp_path / "run" / "config.json").write_text(json.dumps(record))
-    with pytest.raises(FloatingPointError, match=r"At step 7 the loss is .*step 6 in .* is intact"
-                                                 r".*learning_rate \(now 1e\+38\)"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"At step 7 the loss is .*step 6 in .* is intact"
+        r".*learning_rate \(now 1e\+38\)",
+    ):
         train(wild, tmp_path / "run")
     with checkpoints.Checkpoints(state_dir, 3) as saved:
         from wonn_jax.experiment import Experiment

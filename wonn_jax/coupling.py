@@ -1,7 +1,7 @@
 """Couplings: learned functions from the influences of all oscillators to the field at each.
 
 A coupling here knows tokens and their positions, nothing of boards or pictures. Its norm and
-ReLU make the effective interaction neither symmetric nor linear (spec, Section 13), so the
+ReLU make the effective interaction neither symmetric nor linear, so the
 energy of the network need not fall.
 """
 
@@ -29,7 +29,7 @@ def norm_groups(width: int) -> int:
 
 
 class AttentionCoupling(nn.Module):
-    """Multi-head self-attention with rotary codes, then a norm and ReLU (spec, Section 3).
+    """Multi-head self-attention with rotary codes, then a norm and ReLU.
 
     Attributes:
       width: channels C, a multiple of twice the number of heads.

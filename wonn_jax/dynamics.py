@@ -6,7 +6,7 @@ batch axes and `event_ndim` trailing axes that together are one system of oscill
 `[n]` for the classical models (`event_ndim=1`), `[tokens, channels]` for a network layer
 (`event_ndim=2`).
 
-The generalised Winfree model (WONN paper, Section 3; Winfree 1967) is
+The generalised Winfree model (WONN paper, arXiv 2605.20922; Winfree 1967) is
 
     dθ/dt = ω + S(θ) ⊙ field,      field = coupling(I(θ)),
 
@@ -88,10 +88,10 @@ def _energy(influence: Array, field: Array, state: Array, event_ndim: int) -> Ar
 def interaction_energy(
     theta: Array, *, influence: PhaseMap, coupling: Coupling, event_ndim: int = 1
 ) -> Array:
-    """Interaction energy E = −Σ I(θ) ⊙ coupling(I(θ)) (WONN paper, Section 3.4).
+    """Interaction energy E = −Σ I(θ) ⊙ coupling(I(θ)), as in the WONN paper.
 
     For a symmetric matrix K, S = cos and I = sin, ½E is the Lyapunov function of
-    Appendix D: with ω = 0 the flow is −∇(½E) and E never rises. With ω ≠ 0, or with a
+    the paper's Appendix D: with ω = 0 the flow is −∇(½E) and E never rises. With ω ≠ 0, or with a
     coupling that is not linear and symmetric, it may.
 
     Args:
@@ -120,7 +120,7 @@ def winfree_step(
     step_size: ArrayLike,
     event_ndim: int = 1,
 ) -> tuple[Array, Array]:
-    """One explicit Euler step of the generalised Winfree dynamics (WONN paper, Section 3.2).
+    """One explicit Euler step of the generalised Winfree dynamics (WONN paper).
 
         θ' = wrap(θ + step_size · (ω + S(θ) ⊙ coupling(I(θ))))
 

@@ -1,4 +1,4 @@
-"""Exponential moving average of weights and BatchNorm statistics (spec, Section 10).
+"""Exponential moving average of weights and BatchNorm statistics, as the WONN paper trains.
 
 It is looked at after updates 1, 1 + every, 1 + 2·every, …, as the reference's library counts.
 Up to `after` steps it copies; later, k steps on, it averages with the decay

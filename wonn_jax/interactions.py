@@ -1,6 +1,6 @@
 """Interaction functions: the sensitivity S and the influence I of an oscillator.
 
-Any callable on phases will do in `winfree_step`; these are the paper's (Section 3.2).
+Any callable on phases will do in `winfree_step`; these are the WONN paper's.
 """
 
 from typing import NamedTuple

@@ -21,7 +21,8 @@ KINDS = ("maze", "sudoku")
 StateDict = Mapping[str, np.ndarray]
 Variables = dict[str, Any]
 
-# Tensors of the reference that nothing reads (spec, Section 13), and copies of others.
+# Tensors of the reference that nothing reads (an influence map its Sudoku layers build and never
+# call), and copies of others.
 UNUSED = re.compile(r"layers\.\d+\.2\.i_func\..*")
 _COPIES = {"conv0.": "f_init."}
 

@@ -4,7 +4,7 @@ import sys
 from typing import NoReturn
 
 import jax
-from absl import app, flags
+from absl import flags
 
 from wonn_jax.config import Config
 
@@ -12,13 +12,15 @@ from wonn_jax.config import Config
 def parse_flags(argv: list[str]) -> list[str]:
     """The flags of the command line; an unknown or wrong field of the config is a message."""
     try:
-        return app.parse_flags_with_usage(argv)
+        return flags.FLAGS(argv)
     except (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error) as error:
-        text = str(error).strip("'\"").replace("\\'", "'").replace("\\n", ". ").rstrip("?.")
+        text = str(error).strip("'\"").replace("\\'", "'").replace("\\n", ". ")
+        if "Traceback" in text:  # ml_collections quotes the whole trace of a failing config file
+            text = text.strip().splitlines()[-1].partition(": ")[2]
         fail(
             ValueError(
-                f"the configuration cannot be read: {text}. All fields and their meaning are in "
-                "wonn_jax/config.py; set one with --config.GROUP.FIELD=VALUE."
+                f"the configuration cannot be read: {text.rstrip('?. ')}. All fields and their "
+                "meaning are in wonn_jax/config.py; set one with --config.GROUP.FIELD=VALUE."
             ),
             traceback=False,
         )

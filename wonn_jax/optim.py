@@ -30,8 +30,9 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: int) 
     if warmup + decay > steps or (config.schedule != "constant" and decay <= 0):
         raise ValueError(
             f"The warm-up ({config.warmup}: {warmup} steps) and the decay ({config.decay}: {decay} "
-            f"steps) do not fit into a run of {steps} steps; lengthen config.train.length or "
-            "shorten config.optimizer.warmup or config.optimizer.decay."
+            f"steps) do not fit into a run of {steps} steps; use a longer --config.train.length, "
+            f"--config.optimizer.decay='{max(steps // 10, 1)} steps', say, or "
+            "--config.optimizer.schedule=constant --config.optimizer.decay=never."
         )
     peak, end = config.learning_rate, config.end_learning_rate
     pieces: list[optax.Schedule] = []

@@ -34,7 +34,7 @@ def initial_phases(
     scale: float = 0.1,
     dtype=jnp.float32,
 ) -> Array:
-    """θ_0 of a batch: wrap(scale · standard normal), each example from its own key (spec, 6).
+    """θ_0 of a batch: wrap(scale · standard normal), each example from its own key.
 
     Args:
       keys: `[B]`, from `example_keys`.

@@ -210,7 +210,7 @@ class _Loop:
             self._read_pending()
             self.pending = (step, metrics)
             if step == self.start + 1:
-                self._read_pending()  # compiled by now: the clock starts after the first step
+                jax.block_until_ready(metrics)  # compiled by now: speed is counted from here
                 self.clock = (step, time.monotonic())
             if durations.due(step, self.eval_every) or step == self.total:
                 self._read_pending()
@@ -235,9 +235,10 @@ class _Loop:
             steps = self.checkpoints.steps()
             last = f"step {steps[-1]} in {self.checkpoints.directory}" if steps else "none"
             raise FloatingPointError(
-                f"At step {step} the loss is {loss:g}, the norm of the gradient {gradient:g} and that "
-                f"of the parameters {parameters:g}. The last checkpoint ({last}) is intact. Try a smaller --config.optimizer.learning_rate "
-                f"(now {self.config.optimizer.learning_rate:g}) or --config.optimizer.clip_norm=1, "
+                f"At step {step} the loss is {loss:g}, the norm of the gradient {gradient:g} and "
+                f"that of the parameters {parameters:g}. The last checkpoint ({last}) is intact. "
+                "Try a smaller --config.optimizer.learning_rate (now "
+                f"{self.config.optimizer.learning_rate:g}) or --config.optimizer.clip_norm=1, "
                 "with another --workdir."
             )
         if durations.due(step, self.log_every) or step == self.total:
@@ -329,7 +330,8 @@ class _Loop:
         return durations.due(step, every.steps(self.experiment.epoch))
 
     def _save(self, step: int, state: TrainState) -> None:
-        # Only a state that is known to be finite is worth keeping, and whoever resumes from it must find its lines written.
+        # Only a state that is known to be finite is worth keeping, and whoever resumes from it
+        # must find its lines written.
         self._read_pending()
         began = time.monotonic()
         self.checkpoints.save(step, state, self.record, self.data.train.fingerprint)

@@ -1,4 +1,4 @@
-"""What carries phases and frequencies from one layer of oscillators to the next (spec, 5)."""
+"""What carries phases and frequencies from one layer of oscillators to the next."""
 
 from typing import Any
 

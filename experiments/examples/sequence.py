@@ -22,7 +22,8 @@ from wonn_jax.rng import example_keys, initial_phases, stream_key
 from wonn_jax.transitions import PhaseEmbedding
 
 ALPHABET = " 0123456789+=."  # ' ' pads, '.' ends the answer
-TEST_SUMS = 1000
+PADDING, EQUALS = 0, ALPHABET.index("=")
+BATCH = 128
 
 
 class LanguageModel(nn.Module):
@@ -35,7 +36,7 @@ class LanguageModel(nn.Module):
     width: int
     heads: int = 4
     steps: int = 8
-    step_size: float = 0.25  # unit time
+    step_size: float = 0.5  # unit time
 
     @nn.compact
     def __call__(self, tokens: Array, theta: Array) -> Array:
@@ -43,7 +44,7 @@ class LanguageModel(nn.Module):
         table = self.param("frequency", nn.initializers.normal(1.0), (len(ALPHABET), self.width))
         coupling = AttentionCoupling(self.width, self.heads, norm="token", name="coupling")
         codes = coupling.position_codes(jnp.arange(tokens.shape[1])[:, None])
-        mask, valid = causal_mask(tokens.shape[1]), tokens > 0
+        mask, valid = causal_mask(tokens.shape[1]), tokens != PADDING
 
         def field(influences: Array) -> Array:
             return coupling(influences, codes, mask=mask, valid=valid)
@@ -73,68 +74,87 @@ def encode(pairs: np.ndarray, digits: int) -> np.ndarray:
     return codes[np.frombuffer(texts.encode(), np.uint8)].reshape(-1, length)
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, list[float]]:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--T", type=int, default=8)
-    parser.add_argument("--gamma", type=float, default=0.25)
-    parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--digits", type=int, default=2)
+def decode(tokens: Array) -> list[str]:
+    """Tokens `[n, N]` → texts, each up to the end of its answer."""
+    return ["".join(ALPHABET[i] for i in row).split(".")[0] for row in np.asarray(tokens)]
+
+
+def answer(tokens: Array) -> Array:
+    """`[B, N]` booleans: what stands after '=', padding included."""
+    return jnp.cumsum(tokens == EQUALS, axis=1) - (tokens == EQUALS) > 0
+
+
+def main(argv: Sequence[str] | None = None) -> tuple[list[float], float]:
+    """Trains, prints, and returns the losses printed and the accuracy at the end."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=2000, help="updates")
+    parser.add_argument("--width", type=int, default=64, help="oscillators per token")
+    parser.add_argument("--digits", type=int, default=2, help="of a summand, at most")
     parser.add_argument("--seed", type=int, default=0)
-    a = parser.parse_args(argv)
-    limit = 10**a.digits
-    pairs = np.random.default_rng(a.seed).permutation(limit * limit)
-    if a.digits > 2:
-        pairs = pairs[:101_000]
-    data = encode(np.stack(np.divmod(pairs, limit), -1), a.digits)
-    test, train = jnp.asarray(data[:1000]), jnp.asarray(data[1000:])
-    model = LanguageModel(a.width, steps=a.T, step_size=a.gamma)
-    N = data.shape[1]
+    flags = parser.parse_args(argv)
 
-    def phases(name, step, ids):
-        return initial_phases(example_keys(stream_key(a.seed, name, step), ids), (N - 1, a.width))
-
-    params = model.init(
-        stream_key(a.seed, "parameters"), train[:1, :-1], phases("init", 0, jnp.arange(1))
+    # Every pair of summands once, in random order: the first of them are never trained on.
+    limit = 10**flags.digits
+    pairs = np.random.default_rng(flags.seed).permutation(limit**2)[:200_000]
+    data = jnp.asarray(encode(np.stack(np.divmod(pairs, limit), axis=1), flags.digits))
+    unseen = min(1000, len(data) // 10)
+    test, train = data[:unseen], data[unseen:]
+    model = LanguageModel(flags.width)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adam(optax.warmup_cosine_decay_schedule(6e-4, 6e-3, flags.steps // 20, flags.steps)),
     )
-    print(sum(x.size for x in jax.tree.leaves(params)))
-    sched = optax.warmup_cosine_decay_schedule(a.lr / 10, a.lr, 100, a.steps)
-    opt = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(sched))
-    state = opt.init(params)
-    eq = ALPHABET.index("=")
 
-    def loss_fn(params, tokens, theta):
-        x, y = tokens[:, :-1], tokens[:, 1:]
-        ans = (jnp.cumsum(x == eq, 1) > 0) & (y > 0)
-        logits = model.apply(params, x, theta)
-        ce = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-        exact = ((logits.argmax(-1) == y) | ~ans).all(1).mean()
-        return (ce * ans).sum() / ans.sum(), exact
+    def phases(stream: str, step: Array | int, ids: Array) -> Array:
+        keys = example_keys(stream_key(flags.seed, stream, step), ids)
+        return initial_phases(keys, (data.shape[1] - 1, flags.width))
+
+    def loss_of(params, tokens: Array, theta: Array) -> Array:
+        """Mean cross-entropy of the next token over the answers, their ends included."""
+        logits = model.apply(params, tokens[:, :-1], theta)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
+        counts = (answer(tokens) & (tokens != PADDING))[:, 1:]
+        return (losses * counts).sum() / counts.sum()
 
     @jax.jit
-    def step(params, state, i):
-        ids = jax.random.randint(stream_key(a.seed, "batch", i), (a.batch,), 0, len(train))
-        (l, e), g = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, train[ids], phases("phase", i, ids)
-        )
-        u, state = opt.update(g, state, params)
-        return optax.apply_updates(params, u), state, l, e
+    def update(params, state, step: Array):
+        ids = jax.random.randint(stream_key(flags.seed, "batch", step), (BATCH,), 0, len(train))
+        theta = phases("train", step, ids)
+        loss, gradients = jax.value_and_grad(loss_of)(params, train[ids], theta)
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state, loss
 
-    ev = jax.jit(lambda p: loss_fn(p, test, phases("eval", 0, jnp.arange(len(test)))))
-    t = time.time()
-    for i in range(a.steps):
-        params, state, l, e = step(params, state, i)
-        if (i + 1) % 200 == 0:
-            print(
-                i + 1,
-                float(l),
-                float(e),
-                [float(x) for x in ev(params)],
-                time.time() - t,
-                flush=True,
+    @jax.jit
+    def solve(params, tokens: Array) -> Array:
+        """Writes the answers, token by token, the likeliest each time."""
+        theta, asked = phases("test", 0, jnp.arange(len(tokens))), ~answer(tokens)
+
+        def write(place: Array, text: Array) -> Array:
+            likeliest = model.apply(params, text[:, :-1], theta)[:, place - 1].argmax(axis=-1)
+            return text.at[:, place].set(
+                jnp.where(asked[:, place], text[:, place], likeliest.astype(text.dtype))
             )
+
+        return jax.lax.fori_loop(4, tokens.shape[1], write, jnp.where(asked, tokens, PADDING))
+
+    params = model.init(
+        stream_key(flags.seed, "parameters"), train[:1, :-1], phases("train", 0, jnp.arange(1))
+    )
+    state, losses, start = optimizer.init(params), [], time.perf_counter()
+    for step in range(1, flags.steps + 1):
+        params, state, loss = update(params, state, jnp.asarray(step))
+        if step % max(flags.steps // 10, 1) == 0:
+            text = solve(params, test)
+            # After the end of an answer nothing is asked.
+            exact = float(((text == test) | (test == PADDING)).all(axis=1).mean())
+            losses.append(float(loss))
+            seconds = time.perf_counter() - start
+            print(
+                f"step {step:5d}  loss {loss:.4f}  exact {exact:6.1%}  {seconds:4.0f} s", flush=True
+            )
+    for written, right in zip(decode(text[:8]), decode(test[:8]), strict=True):
+        print(f"  {written:12s}", "right" if written == right else f"wrong: {right}")
+    return losses, exact
 
 
 if __name__ == "__main__":

@@ -476,7 +476,8 @@ def load(
             test_examples=test_examples,
             seed=seed,
         )
-        builder = MazeBuilder(data_dir=data_dir, config=config, file_format="array_record")
+        with source.quiet_tfds():
+            builder = MazeBuilder(data_dir=data_dir, config=config, file_format="array_record")
         arrays = source.prepared(builder, split)
         inputs, labels = arrays["input"], arrays["label"]
     decoded = decode(inputs, labels)

@@ -2,15 +2,18 @@
 
 import collections
 import concurrent.futures.process
+import contextlib
 import functools
 import hashlib
+import io
 import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from tqdm import tqdm
 
 # A pair (inputs, labels) of uint8 arrays [N, H, W].
@@ -186,6 +189,20 @@ def _in_order(draw: Callable[[int], Boards], processes: int) -> Generator[Boards
         number += 1
 
 
+@contextlib.contextmanager
+def quiet_tfds() -> Iterator[None]:
+    """Hides what TFDS says of downloads, shards and configurations: `collect` shows a bar."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        logging.set_verbosity(verbosity)
+
+
 def prepared(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, np.ndarray]:
     """One split of a TFDS data set in memory, prepared on disk first if it is not there yet.
 
@@ -206,9 +223,10 @@ def prepared(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, np.ndar
             f"finished data set, or no such folder. Type: rm -r '{folder}' and start again."
         )
     try:
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-        )
+        with quiet_tfds():
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+            )
     except OSError:
         # Renaming onto another host's finished folder fails; nothing else that fails leaves one.
         if not os.path.isfile(os.path.join(folder, "dataset_info.json")):

@@ -350,7 +350,8 @@ def load(
         inputs, labels = inputs[part], labels[part]
     else:
         config = SudokuConfig(train_examples=train_examples, test_examples=test_examples, seed=seed)
-        builder = SudokuBuilder(data_dir=data_dir, config=config, file_format="array_record")
+        with source.quiet_tfds():
+            builder = SudokuBuilder(data_dir=data_dir, config=config, file_format="array_record")
         arrays = source.prepared(builder, split)
         inputs, labels = arrays["input"], arrays["label"]
     decoded = decode(inputs, labels)

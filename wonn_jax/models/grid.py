@@ -1,4 +1,8 @@
-"""The Winfree network for boards of tokens: Maze and Sudoku (spec, Sections 2 to 8)."""
+"""The Winfree network for boards of tokens: Maze and Sudoku.
+
+The architecture is that of the WONN paper (arXiv 2605.20922) in the details of its reference
+implementation, with which `wonn_jax.verify` compares it.
+"""
 
 from typing import Any, NamedTuple
 
@@ -169,7 +173,7 @@ class GridModel(nn.Module):
         return Evolution(theta.reshape(board), phases, energy)
 
     def _readout(self, theta: Array, train: bool, weight: Array | None) -> Array:
-        """Embedding → conv1×1 → norm → ReLU → conv3×3 → norm → conv1×1 (spec, Section 7)."""
+        """Embedding → conv1×1 → norm → ReLU → conv3×3 → norm → conv1×1."""
         width = self.width
 
         def normalise(x: Array, name: str) -> Array:

@@ -1,4 +1,4 @@
-"""Sudoku: fill in the blanks (spec, Sections 10 to 12)."""
+"""Sudoku: fill in the blanks; loss and metrics of the WONN paper (arXiv 2605.20922)."""
 
 import dataclasses
 from typing import ClassVar
