@@ -245,7 +245,7 @@ def test_validate_accepts_padding():
         ([(0, 1)], [3], r"here: board 1 has 2 cells of code 3 \(start\).*exactly one start"),
         ([(2, 2)], [2], r"here: board 1 has 0 cells of code 4 \(goal\).*exactly one goal"),
         ([(0, 1)], [4], r"here: board 1 has 2 cells of code 4 \(goal\).*exactly one goal"),
-        ([(0, 1)], [7], r"here: board 1 has an input code above 4.*0 padding, 1 wall.*inputs\[1\]"),
+        ([(0, 1)], [7], r"here: board 1 has an input code above 5.*0 padding, 1 wall.*inputs\[1\]"),
         ([(0, 1)], [1], r"here: board 1 has a label that differs.*codes of the input"),
     ],
 )

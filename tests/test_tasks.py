@@ -25,7 +25,8 @@ LABEL = board("S*** ###* G*** .##.")  # the only way round
 
 def path_is_valid(text: str, label: np.ndarray) -> bool:
     predicted, tokens = board(text), np.where(label == 4, 1, label)
-    return bool(is_shortest_path(jnp.asarray(predicted == 4)[None], jnp.asarray(tokens)[None])[0])
+    marked, tokens = jnp.asarray(predicted == 4)[None], jnp.asarray(tokens)[None]
+    return bool(is_shortest_path(marked, tokens, jnp.ones(tokens.shape, bool))[0])
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,22 @@ def test_generated_labels_are_valid_and_start_beside_goal_needs_no_cell():
     inputs, labels = maze.generate(30, 8, 7, 6, seed=3, processes=1)
     decoded = maze.decode(inputs, labels)
     marked = jnp.asarray(decoded["target"] == 4)
-    assert bool(is_shortest_path(marked, jnp.asarray(decoded["input"])).all())
+    tokens, valid = jnp.asarray(decoded["input"]), jnp.asarray(decoded["valid"])
+    assert bool(is_shortest_path(marked, tokens, valid).all())
     assert path_is_valid("SG ..", board("SG .."))
+
+
+def test_no_way_leads_through_padding():
+    """A short cut over cells that do not exist must not make the label too long."""
+    tokens = jnp.asarray(np.where(LABEL == 4, 1, LABEL))[None]
+    shortcut = jnp.asarray(board("S... *... G... ....") == 4)[None]
+    tokens = tokens.at[0, 1, 0].set(1)  # the token of a free cell, and of padding
+    valid = jnp.ones(tokens.shape, bool)
+    label = jnp.asarray(LABEL == 4)[None]
+    assert bool(is_shortest_path(shortcut, tokens, valid)[0])
+    assert not bool(is_shortest_path(label, tokens, valid)[0])
+    valid = valid.at[0, 1, 0].set(False)
+    assert bool(is_shortest_path(label, tokens, valid)[0])
 
 
 def maze_batch():

@@ -27,8 +27,8 @@ IMPLEMENTATIONS = ("auto", "plain", "cudnn", "per_head")
 RESIDUALS = ("attention_output", "attention_logsumexp")
 """Names of what the `per_head` kernel keeps, for a `jax.checkpoint` policy."""
 
-AT_ONCE = 2**16
-"""Logits that `per_head` holds at a time where one head has fewer: 256 KiB in float32."""
+AT_ONCE = 2**15
+"""Logits that `per_head` holds at a time where one head has fewer: 128 KiB in float32."""
 
 
 def attention(
@@ -101,10 +101,13 @@ def _mapped_attention(q: Array, k: Array, v: Array, mask: Array | None, shape) -
     return _forward(q, k, v, mask, shape)[0]
 
 
-def _at_once(q: Array) -> int:
-    """How many heads to take at a time: a divisor of `batch · heads`."""
-    limit = max(1, AT_ONCE // q.shape[2] ** 2)
-    return max(n for n in range(1, min(limit, q.shape[0]) + 1) if q.shape[0] % n == 0)
+def _map(function, operands):
+    """`lax.map` over heads, as many at a time as `AT_ONCE` allows and divide their number."""
+    heads, _, tokens = operands[1].shape
+    limit = max(1, min(heads, AT_ONCE // tokens**2))
+    size = max(n for n in range(1, limit + 1) if heads % n == 0)
+    # A batch of one would still be a batched product, which is slower than a plain one.
+    return jax.lax.map(function, operands, batch_size=size if size > 1 else None)
 
 
 def _rows(x: Array) -> Array:
@@ -136,7 +139,7 @@ def _forward(q: Array, k: Array, v: Array, mask: Array | None, shape):
         return (out / total).T.astype(q.dtype), (top + jnp.log(total))[:, 0]
 
     heads = jnp.arange(q.shape[0])
-    out, logsumexp = jax.lax.map(one, (heads, q, k, v), batch_size=_at_once(q))
+    out, logsumexp = _map(one, (heads, q, k, v))
     return checkpoint_name(out, RESIDUALS[0]), checkpoint_name(logsumexp, RESIDUALS[1])
 
 
@@ -166,7 +169,7 @@ def _backward_rule(shape, residuals, cotangent: Array):
 
     heads = jnp.arange(q.shape[0])
     operands = (heads, q, k, v, out, logsumexp, cotangent)
-    grads = jax.lax.map(one, operands, batch_size=_at_once(q))
+    grads = _map(one, operands)
     return (*grads, None)
 
 

@@ -72,6 +72,7 @@ def label(inputs: np.ndarray) -> np.ndarray:
         ValueError: if a board has not one start and one goal, or no path between them.
     """
     _check_inputs(inputs, "label")
+    inputs = np.where(inputs == PATH, np.uint8(FREE), inputs)
     moves, path = shortest_path(inputs)
     _check_each(moves >= 0, "label", "has no path from start to goal", "a board with a path")
     return np.where(path, np.uint8(PATH), inputs)
@@ -289,8 +290,8 @@ def validate(inputs: np.ndarray, labels: np.ndarray, where: str) -> None:
     are welcome. It must lead from start to goal without branches, loops or short cuts.
 
     Args:
-        inputs: stored codes 0 to 4, uint8 `[N, H, W]`.
-        labels: stored codes 0 to 5, uint8 `[N, H, W]`.
+        inputs: stored codes, uint8 `[N, H, W]`; a path cell is read as free.
+        labels: stored codes, uint8 `[N, H, W]`; padding where a cell is to be ignored.
         where: file or function, for the message.
     """
     if inputs.shape != labels.shape:
@@ -299,7 +300,8 @@ def validate(inputs: np.ndarray, labels: np.ndarray, where: str) -> None:
             "same boards in both. Take both files from the same data set."
         )
     _check_inputs(inputs, where)
-    same = np.where(labels == PATH, np.uint8(FREE), labels) == inputs
+    plain = (np.where(codes == PATH, np.uint8(FREE), codes) for codes in (labels, inputs))
+    same = np.equal(*plain) | (labels == PADDING)
     _check_each(
         same.all(axis=(1, 2)),
         where,
@@ -323,10 +325,10 @@ def _check_inputs(inputs: np.ndarray, where: str) -> None:
             "Reshape with boards.reshape(-1, height, width).astype(numpy.uint8)."
         )
     _check_each(
-        np.all(inputs <= GOAL, axis=(1, 2)),
+        np.all(inputs <= PATH, axis=(1, 2)),
         where,
-        "has an input code above 4",
-        f"{PADDING} padding, {WALL} wall, {FREE} free, {START} start, {GOAL} goal",
+        "has an input code above 5",
+        f"{PADDING} padding, {WALL} wall, {FREE} free, {START} start, {GOAL} goal, {PATH} path",
     )
     for code, name in ((START, "start"), (GOAL, "goal")):
         number = np.count_nonzero(inputs == code, axis=(1, 2))

@@ -41,7 +41,7 @@ class MazeTask(Task):
             counts[f"{name}_right"] = (of_class & (predicted == number)).sum()
         marked = cells & (predicted == PATH)
         counts["path_marked"] = marked.sum()
-        found = is_shortest_path(marked, batch["input"])
+        found = is_shortest_path(marked, batch["input"], batch["valid"])
         counts["valid_paths"] = (found * row_weight(batch)).sum()
         return counts
 
@@ -87,7 +87,7 @@ def _shifted(x: Array, axis: int, shift: int) -> Array:
     return jnp.concatenate([jax.lax.slice_in_dim(x, 1, size, axis=axis), edge], axis)
 
 
-def is_shortest_path(marked: Array, tokens: Array) -> Array:
+def is_shortest_path(marked: Array, tokens: Array, valid: Array) -> Array:
     """Whether the marked cells, with start and goal, are exactly a shortest path.
 
     It need not be the labelled one. D moves use D − 1 cells between start and goal, so a
@@ -96,11 +96,12 @@ def is_shortest_path(marked: Array, tokens: Array) -> Array:
     Args:
       marked: predicted path cells `[B, H, W]`, booleans, without start and goal.
       tokens: input tokens `[B, H, W]`.
+      valid: booleans `[B, H, W]`; no way leads through padding, though its token is a free cell.
 
     Returns:
       `[B]` booleans.
     """
-    start, goal, free = tokens == START, tokens == GOAL, tokens == FREE
+    start, goal, free = tokens == START, tokens == GOAL, (tokens == FREE) & valid
     shortest = distance(start, goal, free)
     joined = distance(start, goal, marked & free)
     exact_size = marked.sum((1, 2)) == shortest - 1
