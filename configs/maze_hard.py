@@ -43,14 +43,23 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 def _small(config: ml_collections.ConfigDict) -> None:
     config.data.height = config.data.width = 6
     config.data.min_path = 5
-    config.data.train_examples = 40_000
+    config.data.train_examples = 80_000
     config.model.width = 32
     config.model.steps = 16
     config.model.heads = 4
     config.model.precision = "float32"
-    config.optimizer.learning_rate = 4e-3
-    config.optimizer.decay = "never"
-    config.train.length = "3000 steps"
+    config.train.batch_size = 32
+    config.train.length = "6000 steps"
     config.train.last_batch = "drop"
-    config.eval.every = "500 steps"
+    # Clipping and warm-up let the learning rate be high; b2 lets Adam follow.
+    config.optimizer.learning_rate = 8e-3
+    config.optimizer.warmup = "200 steps"
+    config.optimizer.decay = "never"
+    config.optimizer.end_learning_rate = 1e-5
+    config.optimizer.b2 = 0.95
+    config.optimizer.clip_norm = 1.0
+    config.ema.decay = 0.9
+    config.eval.every = "1000 steps"
+    config.eval.batch_size = 100
+    config.checkpoint.every = "2 minutes"
     config.devices.cpu_devices = 2

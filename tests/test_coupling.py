@@ -177,3 +177,17 @@ def test_messages(settings, message):
     module = AttentionCoupling(**{"width": WIDTH, "heads": HEADS, **settings})
     with pytest.raises(ValueError, match=message):
         module.init(jax.random.key(0), jnp.zeros((1, 3, module.width)))
+
+
+def test_an_example_of_padding_alone_gives_no_nan():
+    """A batch may be filled up with empty sequences; they must not poison the gradient."""
+    model = AttentionCoupling(8, 2)
+    x = jax.random.normal(jax.random.key(0), (2, 5, 8))
+    valid = jnp.array([[True] * 4 + [False], [False] * 5])
+    params = model.init(jax.random.key(1), x)
+
+    def loss(params):
+        field = model.apply(params, x, valid=valid)
+        return jnp.where(valid[:, :, None], jnp.square(field), 0.0).sum()
+
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(jax.grad(loss)(params)))

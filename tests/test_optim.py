@@ -75,7 +75,7 @@ def test_a_learning_rate_of_zero_is_allowed():
     ],
 )
 def test_what_does_not_fit_into_the_run(settings):
-    with pytest.raises(ValueError, match=r"do not fit into a run of 100 steps; lengthen config"):
+    with pytest.raises(ValueError, match=r"do not fit into a run of 100 steps; use"):
         rates(100, **settings)
 
 

@@ -9,10 +9,10 @@
 - `auto`: `per_head` on a CPU, else `plain`.
 
 A training step on a CPU takes, in units of the same with `plain` (width 32, 4 heads, remat=1):
-1.0 at 36 tokens, 0.78 at 64, 0.68 at 100. What was slower there: strictly one head at a time (a
+1.0 at 36 tokens, 0.78 at 64, 0.68 at 100. Slower there were: strictly one head at a time (a
 third at 36 tokens, a seventh at 64); all heads of the batch at once (a twentieth at 100);
-operands laid out `[tokens, width]`, where two products of the derivative contract rows (a
-tenth); logits from q kept as `[width, tokens]` (a twentieth).
+operands laid out `[tokens, width]`, where two products of the derivative contract rows (a tenth
+at 36 tokens); a product that transposes q on its way (a twentieth).
 """
 
 import functools
@@ -110,16 +110,12 @@ def _map(function, operands):
     return jax.lax.map(function, operands, batch_size=size if size > 1 else None)
 
 
-def _rows(x: Array) -> Array:
-    """`[width, tokens]` → `[tokens, width]`, in memory too: fused into a product it is slower."""
-    return jax.lax.optimization_barrier(x.T)
-
-
 def _logits(q: Array, k: Array, mask: Array | None, index: Array, shape) -> Array:
     """Masked logits `[queries, keys]` of head number `index` of `batch · heads`."""
     scale = 1.0 / math.sqrt(q.shape[0])
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    rows = _rows(q * jnp.asarray(scale, q.dtype))
+    # The barrier has the transpose written out; fused into the product it is slower.
+    rows = jax.lax.optimization_barrier((q * jnp.asarray(scale, q.dtype)).T)
     logits = jnp.matmul(rows, k, preferred_element_type=wide)
     if mask is None:
         return logits
@@ -157,7 +153,7 @@ def _backward_rule(shape, residuals, cotangent: Array):
         weights = jnp.exp(_logits(q, k, mask, index, shape) - logsumexp[:, None])
         wide = weights.dtype
         dot = functools.partial(jnp.matmul, preferred_element_type=wide)
-        grad_weights = dot(_rows(grad), v)
+        grad_weights = dot(grad.T, v)
         # Σ_j p_ij (∂L/∂p_ij) without a second pass over the weights: it is dO · O.
         correction = (grad.astype(wide) * out.astype(wide)).sum(axis=0)
         grad_logits = (weights * (grad_weights - correction[:, None]) * scale).astype(q.dtype)

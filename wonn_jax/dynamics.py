@@ -155,7 +155,7 @@ def winfree_step(
             f"S(θ) ⊙ field has shape {response.shape}, but the phases have {theta.shape}; "
             "sensitivity and field must broadcast to the phases, or to one leading axis more."
         )
-    rate = jnp.asarray(omega, theta.dtype) + response
+    rate = jnp.broadcast_to(jnp.asarray(omega, theta.dtype), theta.shape) + response
     return wrap(theta + jnp.asarray(step_size, theta.dtype) * rate), energy
 
 

@@ -31,8 +31,8 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: int) 
         raise ValueError(
             f"The warm-up ({config.warmup}: {warmup} steps) and the decay ({config.decay}: {decay} "
             f"steps) do not fit into a run of {steps} steps; use a longer --config.train.length, "
-            f"--config.optimizer.decay='{max(steps // 10, 1)} steps', say, or "
-            "--config.optimizer.schedule=constant --config.optimizer.decay=never."
+            f"or --config.optimizer.warmup=never --config.optimizer.decay='{max(steps // 10, 1)} "
+            "steps' (or decay=never and schedule=constant)."
         )
     peak, end = config.learning_rate, config.end_learning_rate
     pieces: list[optax.Schedule] = []
