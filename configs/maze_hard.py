@@ -9,6 +9,9 @@ The paper reports 76.2 % exact boards, 80.1 % with energy voting over 32 draws; 
 configuration has not been run to its end here.
 
     python -m wonn_jax.main --config=configs/maze_hard.py:small
+
+6×6 boards, C 32, T 16: 93.9 % exact in 5 min 43 s on two shared Xeon cores (23 November 2026;
+experiments/results/maze_small.md).
 """
 
 import ml_collections
