@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -61,3 +62,10 @@ def per_device(function: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) ->
 def axis_name(mesh: Mesh) -> str | None:
     """Name of the axis to reduce over inside `per_device`; None where there is nothing to."""
     return DATA if mesh.size > 1 else None
+
+
+def on_any_host(flag: bool) -> bool:
+    """Whether `flag` is set on any host: clocks and signals differ, what follows must not."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())

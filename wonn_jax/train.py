@@ -215,11 +215,12 @@ class _Loop:
             if durations.due(step, self.eval_every) or step == self.total:
                 self._read_pending()
                 results = self._evaluate(step, state)
-            if self._save_is_due(step) or step == self.total or self.signal:
+            asked_to_stop = sharding.on_any_host(self.signal != 0)
+            if self._save_is_due(step) or step == self.total or asked_to_stop:
                 self._save(step, state)
-            if self.signal and step < self.total:
+            if asked_to_stop and step < self.total:
                 self.checkpoints.wait()
-                raise Interrupted(self.signal, step)
+                raise Interrupted(self.signal or signal.SIGTERM, step)
         return results or self._last_results()
 
     def _read_pending(self) -> None:
@@ -289,7 +290,10 @@ class _Loop:
             for line in read_lines(self.workdir / "metrics.jsonl")
             if line["kind"] == "test" and line["step"] < step and line[metric] is not None
         ]
-        return sign * results[metric] > max(before, default=-math.inf)
+        # Process 0 has the file.
+        return sharding.on_any_host(
+            jax.process_index() == 0 and sign * results[metric] > max(before, default=-math.inf)
+        )
 
     def _draw(self, step: int, state: TrainState) -> None:
         """A picture of the first boards of the test split."""
@@ -326,7 +330,8 @@ class _Loop:
     def _save_is_due(self, step: int) -> bool:
         every = self.save_every
         if every.unit == "minutes":
-            return bool(every.amount) and time.monotonic() - self.saved_at >= 60 * every.amount
+            passed = time.monotonic() - self.saved_at
+            return bool(every.amount) and sharding.on_any_host(passed >= 60 * every.amount)
         return durations.due(step, every.steps(self.experiment.epoch))
 
     def _save(self, step: int, state: TrainState) -> None:
