@@ -70,7 +70,14 @@ class Checkpoints:
             log.warning("%s was not written to its end; it is left out.", left)
         self._manager = ocp.CheckpointManager(
             self.directory,
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                create=True,
+                # Two managers may save the same step at once; hosts must not mix them up.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    barrier_sync_key_prefix=self.directory.name
+                ),
+            ),
             item_names=("state", "meta"),
         )
 
