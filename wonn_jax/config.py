@@ -322,11 +322,6 @@ def _check(config: Config) -> None:
     durations.parse(config.checkpoint.every, "config.checkpoint.every")
 
 
-def total_steps(config: Config, steps_per_epoch: int) -> int:
-    """Training steps of the whole run."""
-    return duration(config.train.length).steps(steps_per_epoch)
-
-
 def duration(text: str) -> Duration:
     """A duration of a frozen configuration, which has been checked."""
     return durations.parse(text, "duration")

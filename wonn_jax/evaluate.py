@@ -100,7 +100,7 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
     Raises:
       ValueError, FileNotFoundError: no checkpoint, or one (or weights) of another model.
     """
-    experiment = Experiment(config, config.data.train_examples)
+    experiment = Experiment(config)
     sets, origin = _imported(experiment, weights) if weights else _saved(experiment, workdir)
     source = load_source(config, "test")
     print(f"device   {device_line()}")

@@ -4,9 +4,10 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
+import optax
 
 from wonn_jax import sharding
-from wonn_jax.config import Config, total_steps
+from wonn_jax.config import Config, duration
 from wonn_jax.data.pipeline import steps_per_epoch
 from wonn_jax.data.source import GridSource
 from wonn_jax.models import build
@@ -19,26 +20,30 @@ class Experiment:
 
     Args:
       config: the experiment.
-      examples: in the training split, from which epochs are counted.
+      examples: in the training split, from which epochs are counted; None where nothing is
+        trained, and the learning rate does not matter.
 
     Attributes:
       epoch: steps of one epoch.
       total: steps of the whole run.
     """
 
-    def __init__(self, config: Config, examples: int):
-        t = config.train
+    def __init__(self, config: Config, examples: int | None = None):
         self.mesh = sharding.make_mesh()
-        sharding.check_divisible("train.batch_size", t.batch_size, self.mesh, t.accumulate)
         # The result of an evaluation does not depend on its batch size.
         rows = -(-config.eval.batch_size // self.mesh.size) * self.mesh.size
         evaluation = dataclasses.replace(config.eval, batch_size=rows)
         self.config = dataclasses.replace(config, eval=evaluation)
 
         self.task, self.model = build(config, sharding.axis_name(self.mesh))
-        self.epoch = steps_per_epoch(examples, t.batch_size, t.last_batch)
-        self.total = total_steps(config, self.epoch)
-        schedule = make_schedule(config.optimizer, steps=self.total, steps_per_epoch=self.epoch)
+        self.epoch = self.total = 0
+        schedule: optax.Schedule = optax.constant_schedule(config.optimizer.learning_rate)
+        if examples is not None:
+            t = config.train
+            sharding.check_divisible("train.batch_size", t.batch_size, self.mesh, t.accumulate)
+            self.epoch = steps_per_epoch(examples, t.batch_size, t.last_batch)
+            self.total = duration(t.length).steps(self.epoch)
+            schedule = make_schedule(config.optimizer, steps=self.total, steps_per_epoch=self.epoch)
         self.optimizer = make_optimizer(config.optimizer, schedule)
         self.train_step = make_train_step(
             self.model, self.task, self.optimizer, schedule, self.config, self.mesh

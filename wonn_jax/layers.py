@@ -1,4 +1,4 @@
-"""Trainable maps and norms with the conventions of the reference (Sections 7 and 8 of the spec).
+"""Trainable maps and norms with the conventions of the reference implementation.
 
 Weights and biases start uniform in ±1/√fan_in. Norms are computed in float32 at least.
 """
