@@ -110,6 +110,7 @@ def test_damaged_newest_checkpoint_is_reported_and_the_one_before_used(
     assert result.returncode == 0, result.stderr
     assert "checkpoints/30 is damaged" in result.stderr
     assert "start    step 28, resumed from" in result.stdout
+    assert (tmp_path / "run" / "damaged" / "checkpoints-30").is_dir()
     assert_same_run(tmp_path / "run", undisturbed)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Checkpoints:
 
     def __init__(self, directory: str | Path, keep: int):
         self.directory = Path(directory).resolve()
+        self._damaged: list[int] = []
         for left in self.directory.glob("*.orbax-checkpoint-tmp*"):
             log.warning("%s was not written to its end; it is left out.", left)
         self._manager = ocp.CheckpointManager(
@@ -131,12 +133,15 @@ class Checkpoints:
             "arrays": {name: _describe(x) for name, x in flat.items()},
             "checksum": checksum(flat),
         }
-        self._manager.save(
+        saved = self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(flat), meta=ocp.args.JsonSave(meta)
             ),
+            force=True,  # also a step before one that is there: a best one of before the resume
         )
+        if not saved:
+            raise OSError(f"The checkpoint of step {step} was not accepted in {self.directory}.")
 
     def check_room(self, state: Any) -> None:
         """Raises an OSError if one more checkpoint of `state` does not fit on the disk."""
@@ -155,6 +160,8 @@ class Checkpoints:
     def restore(self, like: Any, sharding: Sharding | None = None) -> Restored | None:
         """The newest checkpoint that is whole; None if the directory holds none at all.
 
+        Damaged ones are reported, and left where they are (see `set_aside_damaged`).
+
         Args:
           like: a tree of the shapes and dtypes to restore (arrays or `ShapeDtypeStruct`).
           sharding: where to put the arrays; None for host memory.
@@ -162,20 +169,37 @@ class Checkpoints:
         Raises:
           ValueError: a checkpoint of another model, or all of them are damaged.
         """
-        damaged = []
+        self._damaged = []
         for step in reversed(self.steps()):
             try:
                 return self.restore_step(step, like, sharding)
             except _DamagedError as error:
                 log.error("%s; trying the one before.", error)
-                damaged.append(step)
-        if damaged:
+                self._damaged.append(step)
+        if self._damaged:
             raise ValueError(
                 f"All checkpoints in {self.directory} are damaged (steps "
-                f"{', '.join(map(str, damaged))}). Restore one of them from a copy, or begin "
+                f"{', '.join(map(str, self._damaged))}). Restore one of them from a copy, or begin "
                 "anew with another --workdir; nothing was changed."
             )
         return None
+
+    def set_aside_damaged(self) -> None:
+        """Moves what `restore` found damaged out of the way of the steps to be saved again."""
+        if not self._damaged:
+            return
+        if jax.process_index() == 0:
+            for step in self._damaged:
+                place = self.directory.parent / "damaged" / f"{self.directory.name}-{step}"
+                while place.exists():
+                    place = place.with_name(place.name + "-again")
+                place.parent.mkdir(exist_ok=True)
+                (self.directory / str(step)).rename(place)
+                log.warning("Moved the damaged checkpoint of step %d to %s.", step, place)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints set aside")
+        self._damaged = []
+        self._manager.reload()
 
     def restore_step(self, step: int, like: Any, sharding: Sharding | None = None) -> Restored:
         """The checkpoint of one step; see `restore`.

@@ -96,6 +96,7 @@ def _start(
             f"{required}: boards were changed, added or put in another order. Restore the data, "
             "or use another --workdir."
         )
+    checkpoints.set_aside_damaged()
     return restored.state, restored
 
 
