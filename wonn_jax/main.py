@@ -34,7 +34,6 @@ _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an er
 
 
 def main(argv: list[str]) -> None:
-
     if logging.get_verbosity() == logging.INFO:  # Orbax tells of every file; --verbosity=1 does too
         logging.set_verbosity(logging.WARNING)
     try:
