@@ -95,6 +95,9 @@ MISTAKES = [
     ({"eval__checkpoint": "newest"}, "must be last, best or a step"),
     ({"model__heads": "8"}, r"heads='8' is of type str; it must be int"),
     ({"model__head": 8}, r"config\.model\.head is no field.*did you mean config\.model\.heads"),
+    ({"optimizer__b2": 1.5}, r"optimizer\.b2=1\.5 must be at least 0 and below 1"),
+    ({"loss_weights": (1.0, 1.0, -1.0, 1.0, 1.0)}, "must not be negative"),
+    ({"model__attention": "cudnn"}, "takes bfloat16, not float32"),
     ({"checkpoint__best": "accuracy"}, "is no metric of maze; use one of .*ema_accuracy"),
     ({"nonsense": 8}, r"config\.nonsense is no field"),
 ]

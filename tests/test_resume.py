@@ -34,7 +34,7 @@ def arrays(workdir: Path) -> dict[str, np.ndarray]:
     config.data.height = config.data.width = 5
     config.model.width, config.model.heads, config.model.steps = 8, 2, 3
     config.train.batch_size, config.train.length = 16, "30 steps"
-    like = Experiment(configuration.freeze(config), 40).abstract_state()
+    like = Experiment(configuration.freeze(config)).abstract_state()
     with Checkpoints(workdir / "checkpoints", 3) as checkpoints:
         restored = checkpoints.restore(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     assert restored is not None and restored.step == 30

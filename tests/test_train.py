@@ -1,10 +1,10 @@
 """The loop from the outside: what it writes, what it refuses, what it leaves intact."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from runs import write_mazes
@@ -190,12 +190,16 @@ def test_what_may_change_on_resume(data, finished, tmp_path):
 def test_checkpoint_of_another_model(data, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "config.json").unlink()
+    before = untouched(tmp_path / "run")
     with pytest.raises(
         ValueError,
         match=r"is of another model:\n  batch_stats.*found float32\[16\]"
         r", required float32\[32\]",
     ):
         train(tiny(data, model__width=16), tmp_path / "run")
+    assert untouched(tmp_path / "run") == before
+    with pytest.raises(ValueError, match=r"holds another experiment:\n  seed: 0 there, 1 now"):
+        train(tiny(data, seed=1), tmp_path / "run")  # the same shapes, but not the same run
     with pytest.raises(ValueError, match="is of another model"):
         run_eval(tiny(data, model__layers=2), finished)
 
@@ -206,8 +210,10 @@ def test_data_that_changed(data, finished, tmp_path):
     for kind in ("inputs", "labels"):
         path = tmp_path / "data" / "train" / f"all__{kind}.npy"
         np.save(path, np.load(path)[::-1])
+    before = untouched(tmp_path / "run")
     with pytest.raises(ValueError, match="was trained on data with fingerprint .* put in another"):
         train(tiny(tmp_path / "data"), tmp_path / "run")
+    assert untouched(tmp_path / "run") == before
 
 
 def test_missing_data_leaves_no_workdir(tmp_path):
@@ -228,28 +234,40 @@ def test_no_room_on_the_disk(data, finished, tmp_path, monkeypatch):
     assert untouched(tmp_path / "run" / "checkpoints") == before
 
 
-def test_loss_that_is_no_number(data, finished, tmp_path):
+def test_loss_that_is_no_number(data, finished, tmp_path, monkeypatch):
+    """Six good steps, then a learning rate that breaks the parameters at the seventh."""
+    from wonn_jax import experiment
+
+    def breaks_at_seven(*_, **__):
+        return lambda count: jnp.where(count < 6, 1e-3, 1e38)
+
+    monkeypatch.setattr(experiment, "make_schedule", breaks_at_seven)
     shutil.copytree(finished, tmp_path / "run")
     config = tiny(data, train__length="12 steps", checkpoint__every="1 steps")
-    record = json.loads((finished / "config.json").read_text())
-    state_dir = tmp_path / "run" / "checkpoints"
-    # The same run with a learning rate that breaks it, after six good steps.
-    wild = dataclasses.replace(
-        config, optimizer=dataclasses.replace(config.optimizer, learning_rate=1e38)
-    )
-    record["optimizer"]["learning_rate"] = 1e38
-    (tmp_path / "run" / "config.json").write_text(json.dumps(record))
     with pytest.raises(
         FloatingPointError,
-        match=r"At step 7 the loss is .*step 6 in .* is intact"
-        r".*learning_rate \(now 1e\+38\)",
+        match=r"At step 7 the loss is .*step 6 in .* is intact.*learning_rate \(now 0\.001\)",
     ):
-        train(wild, tmp_path / "run")
-    with checkpoints.Checkpoints(state_dir, 3) as saved:
-        from wonn_jax.experiment import Experiment
-
-        newest = saved.restore(Experiment(config, 40).abstract_state())
+        train(config, tmp_path / "run")
+    with checkpoints.Checkpoints(tmp_path / "run" / "checkpoints", 3) as saved:
+        newest = saved.restore(experiment.Experiment(config).abstract_state())
     assert newest is not None and newest.step == 6
+
+
+def test_a_run_without_checkpoints_begins_at_its_best(data, finished, tmp_path, capsys):
+    """Killed after an evaluation and before the first regular checkpoint."""
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    train(tiny(data), tmp_path / "run")
+    (best,) = [int(p.name) for p in (finished / "best").iterdir()]
+    assert f"step {best}, resumed from" in capsys.readouterr().out
+    lines = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    assert lines == (finished / "metrics.jsonl").read_bytes()
+
+
+def test_evaluation_with_other_settings_says_so(data, finished, capsys):
+    run_eval(tiny(data, model__steps=4), finished)
+    assert "note     model.steps is 4, trained with 2" in capsys.readouterr().out
 
 
 def test_eval_without_a_checkpoint(data, tmp_path):

@@ -32,7 +32,7 @@ class Restored:
     state: Any
     step: int
     config: dict[str, Any]
-    data: str  # fingerprint of the training data
+    data: str  # fingerprint of the data
     directory: Path
 
 
@@ -63,18 +63,21 @@ class Checkpoints:
     Args:
       directory: absolute or relative; made if missing.
       keep: how many of the newest to keep.
+      writable: False for reading only, beside a run that may be writing.
     """
 
-    def __init__(self, directory: str | Path, keep: int):
+    def __init__(self, directory: str | Path, keep: int, *, writable: bool = True):
         self.directory = Path(directory).resolve()
         self._damaged: list[int] = []
-        for left in self.directory.glob("*.orbax-checkpoint-tmp*"):
-            log.warning("%s was not written to its end; it is left out.", left)
+        for left in self.directory.glob("*.orbax-checkpoint-tmp*") if writable else ():
+            log.warning("%s was not written to its end; it is removed.", left)
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
-                create=True,
+                create=writable,
+                read_only=not writable,
+                cleanup_tmp_directories=writable,
                 # Two managers may save the same step at once; hosts must not mix them up.
                 multiprocessing_options=ocp.options.MultiprocessingOptions(
                     barrier_sync_key_prefix=self.directory.name
@@ -116,7 +119,7 @@ class Checkpoints:
           step: number of updates made.
           state: a tree of arrays.
           config: of the run, as JSON.
-          data: fingerprint of the training data.
+          data: fingerprint of the data.
 
         Raises:
           OSError: not enough room on the disk; nothing was written.
@@ -201,6 +204,11 @@ class Checkpoints:
         self._damaged = []
         self._manager.reload()
 
+    def forget_after(self, step: int) -> None:
+        """Removes checkpoints of later steps, which will be run again."""
+        for later in [found for found in self.steps() if found > step]:
+            self._manager.delete(later)
+
     def restore_step(self, step: int, like: Any, sharding: Sharding | None = None) -> Restored:
         """The checkpoint of one step; see `restore`.
 
@@ -217,7 +225,10 @@ class Checkpoints:
             meta = self._manager.restore(
                 step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
             )["meta"]
-            arrays = meta["arrays"]
+            arrays, config, data = meta["arrays"], meta["config"], meta["data"]
+            expected = meta["checksum"]
+        except (PermissionError, MemoryError):
+            raise  # no damage
         except Exception as error:  # Orbax raises whatever its file formats do
             raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
         _check_same_model(where, arrays, {name: _describe(x) for name, x in wanted.items()})
@@ -229,11 +240,13 @@ class Checkpoints:
             flat = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
             )["state"]
+        except (PermissionError, MemoryError):
+            raise
         except Exception as error:
             raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
-        if checksum(flat) != meta["checksum"]:
+        if checksum(flat) != expected:
             raise _DamagedError(f"Checkpoint {where} is damaged (its checksum differs)")
-        return Restored(unflatten(like, flat), step, meta["config"], meta["data"], where)
+        return Restored(unflatten(like, flat), step, config, data, where)
 
 
 class _DamagedError(ValueError):
@@ -285,12 +298,8 @@ _FREE_TO_CHANGE = (
 def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
     """Checks that `config.json`, if there is one, is of the same experiment.
 
-    Free to change are fields that do not alter the run up to its end: evaluation, checkpoints,
-    logging, devices, where the data lies (its fingerprint is checked apart), and the length of
-    training unless the schedule depends on it.
-
     Raises:
-      ValueError: listing the fields that differ.
+      ValueError: listing the fields that differ, or that the file is damaged.
     """
     path = workdir / "config.json"
     if not path.exists():
@@ -301,6 +310,19 @@ def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
         raise ValueError(
             f"{path} is damaged ({error}); restore it, or use another --workdir."
         ) from error
+    check_same_experiment(workdir, found, config)
+
+
+def check_same_experiment(where: Path, found: dict[str, Any], config: dict[str, Any]) -> None:
+    """Checks that what lies at `where` was made with the same configuration.
+
+    Free to change are fields that do not alter the run up to its end: evaluation, checkpoints,
+    logging, devices, where the data lies (its fingerprint is checked apart), and the length of
+    training unless the schedule depends on it.
+
+    Raises:
+      ValueError: listing the fields that differ.
+    """
     free: tuple[str, ...] = _FREE_TO_CHANGE
     if config["optimizer"]["schedule"] != "constant":
         free = tuple(name for name in free if name != "train.length")
@@ -313,7 +335,7 @@ def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
     ]
     if differ:
         raise ValueError(
-            f"{workdir} holds another experiment:\n  "
+            f"{where} holds another experiment:\n  "
             + "\n  ".join(differ)
             + "\nUse another --workdir, or the configuration of this one."
         )

@@ -181,6 +181,10 @@ def _build(cls: type[T], values: dict[str, Any], where: str) -> T:
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         elif kind == tuple[float, ...]:
+            if not isinstance(value, list | tuple) or not all(
+                isinstance(x, int | float) for x in value
+            ):
+                raise ValueError(f"{where}.{name}={value!r} must be numbers in brackets.")
             value = tuple(float(x) for x in value)
         elif type(value) is not kind:
             raise ValueError(
@@ -257,6 +261,8 @@ def _check(config: Config) -> None:
         ema__after=config.ema.after,
         eval__examples=e.examples,
         eval__boards=e.boards,
+        optimizer__eps=o.eps,
+        log__seconds=config.log.seconds,
         devices__cpu_devices=config.devices.cpu_devices,
     )
     if m.width % (2 * m.heads):
@@ -290,6 +296,16 @@ def _check(config: Config) -> None:
         )
     if not 0 <= config.ema.decay < 1:
         raise ValueError(f"config.ema.decay={config.ema.decay} must be at least 0 and below 1.")
+    for name, beta in (("b1", o.b1), ("b2", o.b2)):
+        if not 0 <= beta < 1:
+            raise ValueError(f"config.optimizer.{name}={beta} must be at least 0 and below 1.")
+    if not all(math.isfinite(w) and w >= 0 for w in config.loss_weights):
+        raise ValueError(f"config.loss_weights={config.loss_weights} must not be negative.")
+    if m.attention == "cudnn" and m.precision != "bfloat16":
+        raise ValueError(
+            f"config.model.attention='cudnn' takes bfloat16, not {m.precision}; use "
+            "--config.model.precision=bfloat16, or --config.model.attention=auto."
+        )
     weights = TASKS[config.task].weight_names
     if config.loss_weights and len(config.loss_weights) != len(weights):
         raise ValueError(

@@ -13,14 +13,16 @@ class Duration:
     unit: str = "steps"
 
     def steps(self, steps_per_epoch: int) -> int:
-        """The duration in training steps.
+        """The duration in training steps, at least one unless it is 'never'.
 
         Raises:
           ValueError: it is given in minutes.
         """
         if self.unit == "minutes":
             raise ValueError(f"'{self}' cannot be counted in steps; give it in steps or epochs.")
-        return round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1))
+        if not self.amount:
+            return 0
+        return max(1, round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1)))
 
     def __str__(self) -> str:
         return f"{self.amount:g} {self.unit}" if self.amount else "never"

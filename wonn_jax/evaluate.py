@@ -1,5 +1,6 @@
 """Evaluation: every example once, counts added up, one division at the end."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -135,7 +136,7 @@ def _saved(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], str]:
     if not folder.is_dir():
         raise missing
     like, everywhere = experiment.abstract_state(), sharding.replicated(experiment.mesh)
-    with Checkpoints(folder, experiment.config.checkpoint.keep) as checkpoints:
+    with Checkpoints(folder, experiment.config.checkpoint.keep, writable=False) as checkpoints:
         if which.isdigit():
             restored = checkpoints.restore_step(int(which), like, everywhere)
         else:
@@ -143,6 +144,12 @@ def _saved(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], str]:
             if found is None:
                 raise missing
             restored = found
+    trained, now = restored.config, dataclasses.asdict(experiment.config)
+    for name in [x for x in now["model"] if trained["model"].get(x) != now["model"][x]]:
+        print(
+            f"note     model.{name} is {now['model'][name]!r}, trained with "
+            f"{trained['model'].get(name)!r}"
+        )
     sets = {name: restored.state.variables(name) for name in WEIGHTS}
     return sets, f"{restored.directory} (step {restored.step:,})"
 

@@ -69,6 +69,11 @@ class Data(NamedTuple):
     train: GridSource
     test: GridSource
 
+    @property
+    def fingerprint(self) -> str:
+        """Of both splits, in this order."""
+        return f"{self.train.fingerprint}/{self.test.fingerprint}"
+
 
 def device_line() -> str:
     """What it runs on."""

@@ -41,6 +41,10 @@ def main(argv: list[str]) -> None:
             raise ValueError(
                 f"Not understood: {' '.join(argv[1:])}. Settings are --config.NAME=VALUE."
             )
+        if _WEIGHTS.value and _MODE.value != "eval":
+            raise ValueError(
+                "--weights has no effect on --mode=train or describe; use --mode=eval."
+            )
         config = freeze(_CONFIG.value)
         prepare_devices(
             config, _DISTRIBUTED.value, _COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value
@@ -57,7 +61,10 @@ def main(argv: list[str]) -> None:
     except Interrupted as interrupted:
         print(f"{interrupted}, saved; the same command goes on from there.", file=sys.stderr)
         sys.exit(128 + interrupted.number)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except KeyboardInterrupt:
+        print("stopped before training began; the same command begins again.", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         fail(error, traceback=_TRACEBACK.value)
 
 

@@ -1,7 +1,7 @@
 """The loop: what happens when. Nothing numerical is here.
 
-How a run starts: from the newest whole checkpoint of its workdir; if there is none, from
-scratch; if there are only damaged ones, not at all.
+How a run starts: from the newest whole checkpoint of its workdir; if there is none, from the
+best; if there is neither, from scratch; if there are only damaged ones, not at all.
 
 What happens after update k, in this order: the metrics of update k − 1 are read (so the device
 never waits for the host), then, if due, evaluation, then the checkpoint k, and only then is
@@ -23,7 +23,13 @@ import numpy as np
 
 import wonn_jax
 from wonn_jax import durations, sharding
-from wonn_jax.checkpoint import Checkpoints, Restored, check_workdir, write_atomically
+from wonn_jax.checkpoint import (
+    Checkpoints,
+    Restored,
+    check_same_experiment,
+    check_workdir,
+    write_atomically,
+)
 from wonn_jax.config import Config, duration
 from wonn_jax.data import load_source
 from wonn_jax.data.pipeline import eval_batches, train_batches
@@ -57,18 +63,18 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
     main = jax.process_index() == 0
     record = dataclasses.asdict(config)
     check_workdir(workdir, record)
+    if not config.data.path:  # contradictions come before half a minute of generating
+        Experiment(config, config.data.train_examples)
     data = Data(load_source(config, "train"), load_source(config, "test"))
     experiment = Experiment(config, len(data.train))
-    workdir.mkdir(parents=True, exist_ok=True)
-    if main:
-        write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
     with (
         Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
         Checkpoints(workdir / "best", 1) as best,
     ):
-        state, restored = _start(experiment, data, checkpoints)
+        state, restored = _start(experiment, data, record, checkpoints, best)
         start = restored.step if restored else 0
-        if main:
+        if main:  # only now: a run that is refused changes nothing
+            write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
             _introduce(experiment, data, state, start, restored, workdir)
         loop = _Loop(experiment, data, workdir, record, checkpoints, best, start)
         try:
@@ -81,22 +87,31 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
 
 
 def _start(
-    experiment: Experiment, data: Data, checkpoints: Checkpoints
+    experiment: Experiment,
+    data: Data,
+    record: dict[str, Any],
+    checkpoints: Checkpoints,
+    best: Checkpoints,
 ) -> tuple[TrainState, Restored | None]:
     everywhere = sharding.replicated(experiment.mesh)
-    restored = checkpoints.restore(experiment.abstract_state(), everywhere)
+    like = experiment.abstract_state()
+    # The best state is as good a beginning as any, should a run have no other yet.
+    restored = checkpoints.restore(like, everywhere) or best.restore(like, everywhere)
     if restored is None:
         state = experiment.initial_state()
         checkpoints.check_room(state)
         return state, None
-    found, required = restored.data, data.train.fingerprint
+    found, required = restored.data, data.fingerprint
     if found != required:
         raise ValueError(
             f"{restored.directory} was trained on data with fingerprint {found}, the data now has "
             f"{required}: boards were changed, added or put in another order. Restore the data, "
             "or use another --workdir."
         )
+    check_same_experiment(restored.directory, restored.config, record)
     checkpoints.set_aside_damaged()
+    best.set_aside_damaged()
+    best.forget_after(restored.step)
     return restored.state, restored
 
 
@@ -216,13 +231,23 @@ class _Loop:
             if durations.due(step, self.eval_every) or step == self.total:
                 self._read_pending()
                 results = self._evaluate(step, state)
-            asked_to_stop = sharding.on_any_host(self.signal != 0)
+            asked_to_stop = self._hosts_confer(step) and sharding.on_any_host(self.signal != 0)
             if self._save_is_due(step) or step == self.total or asked_to_stop:
                 self._save(step, state)
             if asked_to_stop and step < self.total:
-                self.checkpoints.wait()
+                self._wait()
                 raise Interrupted(self.signal or signal.SIGTERM, step)
+        self._wait()
         return results or self._last_results()
+
+    def _hosts_confer(self, step: int) -> bool:
+        """Whether hosts compare clocks and signals now: that waits for the device, so not often."""
+        return jax.process_count() == 1 or durations.due(step, self.log_every)
+
+    def _wait(self) -> None:
+        """Until all is on disk, while signals cannot end the process yet."""
+        self.checkpoints.wait()
+        self.best.wait()
 
     def _read_pending(self) -> None:
         """Reads, checks and writes the metrics of the last update that was not read yet."""
@@ -279,7 +304,7 @@ class _Loop:
         if self.config.eval.boards:
             self._draw(step, state)
         if self.config.checkpoint.best and self._is_best(step, results):
-            self.best.save(step, state, self.record, self.data.train.fingerprint)
+            self.best.save(step, state, self.record, self.data.fingerprint)
         self.paused += time.monotonic() - began
         return results
 
@@ -332,7 +357,7 @@ class _Loop:
         every = self.save_every
         if every.unit == "minutes":
             passed = time.monotonic() - self.saved_at
-            return bool(every.amount) and sharding.on_any_host(passed >= 60 * every.amount)
+            return self._hosts_confer(step) and sharding.on_any_host(passed >= 60 * every.amount)
         return durations.due(step, every.steps(self.experiment.epoch))
 
     def _save(self, step: int, state: TrainState) -> None:
@@ -340,7 +365,7 @@ class _Loop:
         # must find its lines written.
         self._read_pending()
         began = time.monotonic()
-        self.checkpoints.save(step, state, self.record, self.data.train.fingerprint)
+        self.checkpoints.save(step, state, self.record, self.data.fingerprint)
         self.saved_at = time.monotonic()
         self.paused += self.saved_at - began
 

@@ -14,6 +14,7 @@ def load_source(config: Config, split: str) -> GridSource:
       FileNotFoundError, ValueError: data that is missing or not what the task needs.
     """
     d = config.data
+    path = str(Path(d.path).expanduser()) if d.path else ""
     common: dict[str, Any] = {
         "data_dir": Path(d.dir).expanduser(),
         "split": split,
@@ -25,7 +26,7 @@ def load_source(config: Config, split: str) -> GridSource:
     if config.task == "maze":
         from wonn_jax.data import maze
 
-        return maze.load(d.path, height=d.height, width=d.width, min_path=d.min_path, **common)
+        return maze.load(path, height=d.height, width=d.width, min_path=d.min_path, **common)
     from wonn_jax.data import sudoku
 
-    return sudoku.load(d.path, **common)
+    return sudoku.load(path, **common)
