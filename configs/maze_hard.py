@@ -4,7 +4,7 @@
 
 The paper's recipe: 1000 mazes, batch 64, 9000 epochs (144,000 steps), Adam 1e-3, the last 200
 epochs cosine to 1e-6, bfloat16 maps, EMA 0.995 every 10 steps after 100. Without
-`--config.data.path` (the published arrays) the mazes are generated, in about a minute.
+`--config.data.path` (the published arrays) the mazes are generated first.
 The paper reports 76.2 % exact boards, 80.1 % with energy voting over 32 draws; this
 configuration has not been run to its end here.
 

@@ -12,10 +12,7 @@ import pytest
 
 from wonn_jax.data import maze, source
 
-FOLDER = pathlib.Path(
-    os.environ.get("WONN_MAZE_DIR")
-    or pathlib.Path(__file__).parents[2] / "shared" / "data" / "maze-30x30-hard-1k"
-)
+FOLDER = pathlib.Path(os.environ.get("WONN_MAZE_DIR", "maze-30x30-hard-1k"))
 BOARDS = 400  # generated at full size
 SMALL = {"height": 6, "width": 5, "min_path": 4, "train_examples": 40, "test_examples": 10}
 
@@ -28,7 +25,7 @@ OPEN_LABEL = np.array([[[3, 2, 2], [5, 2, 2], [5, 5, 4]]], np.uint8)
 def published():
     """All 2000 published boards: inputs and labels, uint8 [2000, 30, 30]."""
     if not (FOLDER / "train" / "all__inputs.npy").is_file():
-        pytest.skip(f"no published mazes in {FOLDER}; set WONN_MAZE_DIR")
+        pytest.skip("needs the published mazes; set WONN_MAZE_DIR to their folder")
     inputs, labels = (
         np.concatenate([np.load(FOLDER / split / f"all__{kind}.npy") for split in source.SPLITS])
         for kind in ("inputs", "labels")

@@ -1,15 +1,21 @@
 """What a run is made of: parameters, data, memory and operations of one step, no training."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
 
 import jax
+import optax
+from jax.sharding import Mesh
 
 from wonn_jax.checkpoint import flatten
 from wonn_jax.config import Config
 from wonn_jax.data import load_source
 from wonn_jax.experiment import Experiment, device_line
+from wonn_jax.models import build
+from wonn_jax.sharding import make_mesh
+from wonn_jax.step import init_state, make_eval_step, make_train_step
 
 
 def parameter_table(params: Any) -> str:
@@ -29,15 +35,15 @@ def parameter_table(params: Any) -> str:
     return "\n".join([line(head), rule, *map(line, rows), rule, f"{total:,} parameters"])
 
 
-def cost_table(compiled: jax.stages.Compiled, examples: int) -> str:
-    """The compiler's own account of one call: memory, operations, bytes moved.
+def cost_table(compiled: jax.stages.Compiled, examples: int, operations: float) -> str:
+    """The compiler's own account of the memory of one call, and its operations.
 
     Args:
       compiled: a compiled step.
       examples: rows of its batch.
+      operations: of a call, see `count_operations`.
     """
     memory: Any = compiled.memory_analysis()
-    cost: Any = compiled.cost_analysis() or {}
 
     def mebibytes(value: float) -> str:
         return f"{value / 2**20:,.1f} MiB"
@@ -49,12 +55,41 @@ def cost_table(compiled: jax.stages.Compiled, examples: int) -> str:
             f"  output       {mebibytes(memory.output_size_in_bytes)}",
             f"  temporaries  {mebibytes(memory.temp_size_in_bytes)}",
         ]
-    if "flops" in cost:
-        # The compiler counts the body of a loop once, however often it runs.
-        lines.append(f"  operations   {cost['flops'] / 1e9:,.3f} Gflop (loop bodies counted once)")
-    if "bytes accessed" in cost:
-        lines.append(f"  bytes moved  {mebibytes(cost['bytes accessed'])} (likewise)")
+    lines.append(f"  operations   {operations / 1e9:,.1f} Gflop, recomputation not counted")
     return "\n".join([f"per device, one step of {examples} examples:", *lines])
+
+
+def count_operations(config: Config, mesh: Mesh, rows: int, *, train: bool) -> float:
+    """Floating-point operations of one step on each device, from the compiler's account.
+
+    The compiler counts the body of a loop once, however often it runs. So a network without
+    time steps and one with a single step are compiled, with plain attention and nothing
+    recomputed, and their difference is taken T times.
+    """
+
+    def operations(steps: int) -> float:
+        task, model = build(config)
+        model = model.clone(steps=steps, attention="plain", remat=0)
+        batch = _abstract_batch(config, rows // mesh.size)
+        optimizer = optax.adam(1e-3)
+        single = make_mesh(list(mesh.local_devices[:1]))
+        state = jax.eval_shape(lambda: init_state(model, optimizer, config))
+        if train:
+            whole = dataclasses.replace(
+                config, train=dataclasses.replace(config.train, accumulate=1)
+            )
+            step = make_train_step(
+                model, task, optimizer, optax.constant_schedule(1e-3), whole, single
+            )
+            lowered = step.lower(state, batch)
+        else:
+            step = make_eval_step(model, task, config, single)
+            lowered = step.lower(state.variables("raw"), batch)
+        cost: Any = lowered.compile().cost_analysis() or {}
+        return float(cost.get("flops", 0.0))
+
+    without = operations(0)
+    return without + config.model.steps * (operations(1) - without)
 
 
 def run_describe(config: Config) -> None:
@@ -77,7 +112,8 @@ def run_describe(config: Config) -> None:
             lowered = experiment.train_step.lower(state, batch)
         else:
             lowered = experiment.eval_step.lower(state.variables("raw"), batch)
-        print(f"{name}, {cost_table(lowered.compile(), rows)}", flush=True)
+        operations = count_operations(config, experiment.mesh, rows, train=name == "training")
+        print(f"{name}, {cost_table(lowered.compile(), rows, operations)}", flush=True)
 
 
 def _abstract_batch(config: Config, rows: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -167,7 +167,8 @@ def generate(
         raise ValueError(
             f"{count} boards of {height}x{width} with a path of {min_path} moves, seed {seed}, "
             "were asked for. Required: count >= 1, seed >= 0 and a path of 1 to at most "
-            f"{max(longest, 0)} moves on this size. Lower min_path or raise height and width."
+            f"{max(longest, 0)} moves on this size. Lower min_path or raise height and width "
+            "(--config.data.min_path, .height, .width)."
         )
     draw = functools.partial(_draw, height=height, width=width, min_path=min_path, seed=seed)
     return source.collect(
@@ -491,14 +492,14 @@ def _read(file: str, height: int, width: int) -> np.ndarray:
     if not os.path.isfile(file):
         raise FileNotFoundError(
             f"{file} is not there. Required: a folder with train/ and test/, in each "
-            "all__inputs.npy and all__labels.npy. Set path to that folder, or to '' to generate "
-            "mazes."
+            "all__inputs.npy and all__labels.npy. Use --config.data.path=FOLDER (path), or leave "
+            "it out to generate mazes."
         )
     boards = source.read_array(file)
     if boards.ndim != 2 or boards.dtype != np.uint8 or boards.shape[1] != height * width:
         raise ValueError(
             f"{file}: found {boards.dtype} {list(boards.shape)}. Required: uint8 [N, "
-            f"{height * width}] for height {height} and width {width}. Set height and width to "
-            "those of the file's boards."
+            f"{height * width}] for height {height} and width {width}. Use "
+            "--config.data.height and --config.data.width for those of the file's boards."
         )
     return boards.reshape(-1, height, width)

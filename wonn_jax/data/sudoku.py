@@ -376,8 +376,8 @@ def _read(path: str) -> tuple[np.ndarray, np.ndarray]:
     else:
         raise FileNotFoundError(
             f"{path} is neither an .npz file nor a folder with features.npy or features.pt. "
-            "Required: SATNet's features and labels in one of these forms. Set path to the file "
-            "or folder, or to '' to generate boards."
+            "Required: SATNet's features and labels in one of these forms. Use "
+            "--config.data.path=FILE_OR_FOLDER, or leave it out to generate boards."
         )
     inputs = _digits(arrays[0], f"{path}, features", blanks=True)
     labels = _digits(arrays[1], f"{path}, labels", blanks=False)
