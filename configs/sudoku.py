@@ -31,18 +31,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.optimizer.schedule = "constant"
     config.eval.every = "5 epochs"
     config.eval.batch_size = 100
-    if preset == "small":
-        _small(config)
-    elif preset:
-        raise ValueError(f"configs/sudoku.py has no preset {preset!r}; it has 'small'.")
+    if preset:
+        raise ValueError(f"configs/sudoku.py has no preset {preset!r}; leave it out.")
     return config
-
-
-def _small(config: ml_collections.ConfigDict) -> None:
-    """A first look on two CPU cores."""
-    config.model.width = 64
-    config.model.precision = "float32"
-    config.optimizer.learning_rate = 3e-3
-    config.train.length = "10 epochs"
-    config.eval.every = "2 epochs"
-    config.devices.cpu_devices = 2
