@@ -10,7 +10,6 @@ batch k taken. A run that is killed anywhere goes on as if nothing had been.
 
 import dataclasses
 import json
-import logging
 import math
 import platform
 import signal
@@ -39,8 +38,6 @@ from wonn_jax.experiment import Data, Experiment, data_line, device_line
 from wonn_jax.metrics import MetricWriter, Progress, read_lines
 from wonn_jax.step import TrainState
 from wonn_jax.tasks.base import ratio
-
-log = logging.getLogger(__name__)
 
 
 class Interrupted(Exception):
