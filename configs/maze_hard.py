@@ -10,8 +10,8 @@ configuration has not been run to its end here.
 
     python -m wonn_jax.main --config=configs/maze_hard.py:small
 
-6×6 boards, C 32, T 16: 93.9 % exact in 5 min 43 s on two shared Xeon cores (23 November 2026;
-experiments/results/maze_small.md).
+6×6 boards, C 32, T 16: 93.9 % exact in 4 min 27 s on two Xeon cores, installation included (23
+November 2026; experiments/results/maze_small.md).
 """
 
 import ml_collections
