@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,10 +18,22 @@ from wonn_jax.data.pipeline import Source, eval_batches
 from wonn_jax.experiment import Experiment, data_line, device_line
 from wonn_jax.interop import from_pytorch
 from wonn_jax.sharding import put_batch
-from wonn_jax.step import TrainState
 from wonn_jax.tasks import Task
 
 WEIGHTS = ("raw", "ema")
+
+
+class Evaluation(NamedTuple):
+    """What one pass over a source gives.
+
+    metrics: see the task.
+    batch: the first batch, the rows this process has read.
+    predictions: classes predicted for the whole first batch `[B, H, W]`, on the devices.
+    """
+
+    metrics: dict[str, float]
+    batch: dict[str, np.ndarray]
+    predictions: jax.Array
 
 
 def evaluate(
@@ -31,8 +43,8 @@ def evaluate(
     source: Source,
     config: Config,
     mesh: Mesh,
-) -> dict[str, float]:
-    """Metrics of one set of weights on a source; they do not depend on batch size or devices."""
+) -> Evaluation:
+    """One set of weights on a source; the metrics do not depend on batch size or devices."""
     batches = eval_batches(
         source,
         batch_size=config.eval.batch_size,
@@ -42,34 +54,30 @@ def evaluate(
         prefetch=config.data.prefetch,
     )
     totals: dict[str, Any] = {}
+    first: tuple[dict[str, np.ndarray], jax.Array] | None = None
     for batch in batches:
-        counts, _ = eval_step(variables, put_batch(batch, mesh))
+        counts, predictions = eval_step(variables, put_batch(batch, mesh))
+        first = first or (batch, predictions)
         # float64 on the host: float32 counts are exact in a batch, not over a large data set.
         for name, value in jax.device_get(counts).items():
             totals[name] = totals.get(name, 0.0) + np.float64(value)
-    return task.summarise({name: float(value) for name, value in totals.items()})
+    if first is None:
+        raise ValueError(f"{source!r} holds no example to evaluate on.")
+    metrics = task.summarise({name: float(value) for name, value in totals.items()})
+    return Evaluation(metrics, *first)
 
 
-def evaluate_state(
-    eval_step: Callable[..., Any],
-    state: TrainState,
-    task: Task,
-    source: Source,
-    config: Config,
-    mesh: Mesh,
-) -> dict[str, float]:
-    """Metrics of raw and EMA weights, named 'raw_accuracy', 'ema_accuracy' and so on."""
+def join_weights(results: dict[str, dict[str, float]]) -> dict[str, float]:
+    """`{'raw': {'loss': …}, 'ema': {'loss': …}}` as `{'raw_loss': …, 'ema_loss': …}`."""
     return {
         f"{weights}_{name}": value
-        for weights in WEIGHTS
-        for name, value in evaluate(
-            eval_step, state.variables(weights), task, source, config, mesh
-        ).items()
+        for weights, metrics in results.items()
+        for name, value in metrics.items()
     }
 
 
 def split_weights(results: dict[str, float]) -> dict[str, dict[str, float]]:
-    """`{'raw_loss': …, 'ema_loss': …}` as `{'raw': {'loss': …}, 'ema': {'loss': …}}`."""
+    """The inverse of `join_weights`."""
     return {
         weights: {
             name.removeprefix(f"{weights}_"): value
@@ -115,7 +123,7 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
             source,
             experiment.config,
             experiment.mesh,
-        )
+        ).metrics
         for name, variables in sets.items()
     }
     print(metrics_table(results))

@@ -122,7 +122,7 @@ class Progress:
         if now - self._shown >= self._seconds or step == self._total:
             self._shown = now
             left = (self._total - step) / steps_per_second if steps_per_second else float("nan")
-            self.say(f"step {step}/{self._total}  {text}  {speed}  {duration(left)} left")
+            self.say(f"step {step}/{self._total}  {text}  {speed}  {clock_time(left)} left")
 
     def say(self, text: str) -> None:
         """A line above the bar."""
@@ -133,7 +133,7 @@ class Progress:
         self._bar.close()
 
 
-def duration(seconds: float) -> str:
+def clock_time(seconds: float) -> str:
     """'1:02:03', '4:05', or '?' for what is not known."""
     if not seconds >= 0 or seconds == float("inf"):
         return "?"

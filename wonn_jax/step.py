@@ -64,9 +64,9 @@ def init_state(
     )
 
 
-def batch_phases(batch: Batch, key: Array, config: Config, width: int) -> Array:
+def batch_phases(batch: Batch, key: Array, config: Config) -> Array:
     """θ_0 of a batch `[B, H, W, C]`, of each example by its number."""
-    shape = (*batch["input"].shape[1:], width)
+    shape = (*batch["input"].shape[1:], config.model.width)
     return initial_phases(
         example_keys(key, batch["id"]),
         shape,
@@ -107,7 +107,7 @@ def make_train_step(
             output, updates = model.apply(
                 {"params": params, "batch_stats": batch_stats},
                 rows["input"],
-                batch_phases(rows, key, config, model.width),
+                batch_phases(rows, key, config),
                 weight=row_weight(rows),
                 train=True,
                 mutable=["batch_stats"],
@@ -170,7 +170,7 @@ def make_eval_step(model: GridModel, task: Task, config: Config, mesh: Mesh) -> 
 
     def evaluate(variables: dict[str, Any], batch: Batch):
         key = stream_key(config.seed, "evaluation phases")
-        theta = batch_phases(batch, key, config, model.width)
+        theta = batch_phases(batch, key, config)
         output: Any = model.apply(variables, batch["input"], theta)
         counts = task.counts(output.logits, batch)
         return _total(counts, axis), output.logits.argmax(-1)

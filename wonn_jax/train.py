@@ -31,9 +31,16 @@ from wonn_jax.checkpoint import (
 )
 from wonn_jax.config import Config, duration
 from wonn_jax.data import load_source
-from wonn_jax.data.pipeline import eval_batches, train_batches
+from wonn_jax.data.pipeline import train_batches
 from wonn_jax.describe import parameter_table
-from wonn_jax.evaluate import WEIGHTS, evaluate_state, metrics_table, split_weights
+from wonn_jax.evaluate import (
+    WEIGHTS,
+    Evaluation,
+    evaluate,
+    join_weights,
+    metrics_table,
+    split_weights,
+)
 from wonn_jax.experiment import Data, Experiment, data_line, device_line
 from wonn_jax.metrics import MetricWriter, Progress, read_lines
 from wonn_jax.step import TrainState
@@ -290,7 +297,18 @@ class _Loop:
     def _evaluate(self, step: int, state: TrainState) -> dict[str, float]:
         began = time.monotonic()
         e = self.experiment
-        results = evaluate_state(e.eval_step, state, e.task, self.data.test, self.config, e.mesh)
+        evaluations = {
+            weights: evaluate(
+                e.eval_step,
+                state.variables(weights),
+                e.task,
+                self.data.test,
+                self.config,
+                e.mesh,
+            )
+            for weights in WEIGHTS
+        }
+        results = join_weights({name: x.metrics for name, x in evaluations.items()})
         self.writer.write(step, "test", results)
         seconds = time.monotonic() - began
         self.writer.time(step, "test", {"seconds": seconds})
@@ -299,7 +317,7 @@ class _Loop:
         )
         self.progress.say(f"step {step}: exact boards {summary} ({seconds:.1f} s)")
         if self.config.eval.boards:
-            self._draw(step, state)
+            self._draw(step, evaluations)
         if self.config.checkpoint.best and self._is_best(step, results):
             self.best.save(step, state, self.record, self.data.fingerprint)
         self.paused += time.monotonic() - began
@@ -318,37 +336,24 @@ class _Loop:
             jax.process_index() == 0 and sign * results[metric] > max(before, default=-math.inf)
         )
 
-    def _draw(self, step: int, state: TrainState) -> None:
+    def _draw(self, step: int, evaluations: dict[str, Evaluation]) -> None:
         """A picture of the first boards of the test split."""
-        e = self.experiment
-        batches = eval_batches(
-            self.data.test,
-            batch_size=self.config.eval.batch_size,
-            examples=self.config.eval.batch_size,
-            process=jax.process_index(),
-            processes=jax.process_count(),
-        )
-        batch = next(batches)
-        predictions = {
-            weights: e.eval_step(state.variables(weights), sharding.put_batch(batch, e.mesh))[1]
-            for weights in WEIGHTS
-        }
-        if jax.process_index() == 0:
-            from wonn_jax.pictures import save_boards  # matplotlib, only where it is needed
+        if jax.process_index() != 0:
+            return
+        from wonn_jax.pictures import save_boards  # matplotlib, only where it is needed
 
-            n = min(self.config.eval.boards, len(batch["id"]))
-            shown = {
-                w: np.asarray(p.addressable_shards[0].data)[:n] for w, p in predictions.items()
-            }
-            n = min(len(boards) for boards in shown.values())
-            save_boards(
-                self.workdir / "boards" / f"step_{step:08d}.png",
-                self.config.task,
-                batch["input"][:n],
-                batch["target"][:n],
-                shown,
-                f"{self.config.task}, test boards after {step:,} steps",
-            )
+        batch = evaluations["raw"].batch
+        # Process 0 has the first rows of the predictions on its first device.
+        first = {w: x.predictions.addressable_shards[0].data for w, x in evaluations.items()}
+        n = min(self.config.eval.boards, int((batch["id"] >= 0).sum()), len(first["raw"]))
+        save_boards(
+            self.workdir / "boards" / f"step_{step:08d}.png",
+            self.config.task,
+            batch["input"][:n],
+            batch["target"][:n],
+            {w: np.asarray(boards)[:n] for w, boards in first.items()},
+            f"{self.config.task}, test boards after {step:,} steps",
+        )
 
     def _save_is_due(self, step: int) -> bool:
         every = self.save_every

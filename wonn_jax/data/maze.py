@@ -393,44 +393,21 @@ class MazeConfig(tfds.core.BuilderConfig):
         )
 
 
-class MazeBuilder(tfds.core.GeneratorBasedBuilder):
-    """Generated mazes as a TFDS data set; no test board occurs in training."""
+class MazeBuilder(source.BoardBuilder):
+    """Generated mazes as a TFDS data set."""
 
     name = "maze"
-    VERSION = tfds.core.Version("1.0.0")  # raise it when `generate` gives other boards
+    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION = "Random mazes with one definite shortest path; see wonn_jax.data.maze."
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        shape = (self.builder_config.height, self.builder_config.width)
-        feature = tfds.features.Tensor(
-            shape=shape, dtype=np.uint8, encoding=tfds.features.Encoding.ZLIB
-        )
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Random mazes with one definite shortest path; see wonn_jax.data.maze.",
-            features=tfds.features.FeaturesDict({"input": feature, "label": feature}),
-            disable_shuffling=True,
-        )
+    def board_shape(self) -> tuple[int, int]:
+        return self.builder_config.height, self.builder_config.width
 
-    def _split_generators(self, dl_manager):
+    def generate_boards(self, count: int) -> source.Boards:
         config = self.builder_config
-        inputs, labels = generate(
-            config.train_examples + config.test_examples,
-            config.height,
-            config.width,
-            config.min_path,
-            config.seed,
-            progress=True,
+        return generate(
+            count, config.height, config.width, config.min_path, config.seed, progress=True
         )
-        # The test boards come first: with more training examples they stay the same.
-        split = config.test_examples
-        return {
-            "train": self._generate_examples(inputs[split:], labels[split:]),
-            "test": self._generate_examples(inputs[:split], labels[:split]),
-        }
-
-    def _generate_examples(self, inputs, labels):
-        for index, (board, answer) in enumerate(zip(inputs, labels, strict=True)):
-            yield index, {"input": board, "label": answer}
 
 
 def load(
@@ -479,10 +456,7 @@ def load(
             test_examples=test_examples,
             seed=seed,
         )
-        with source.quiet_tfds():
-            builder = MazeBuilder(data_dir=data_dir, config=config, file_format="array_record")
-        arrays = source.prepared(builder, split)
-        inputs, labels = arrays["input"], arrays["label"]
+        inputs, labels = source.prepared(MazeBuilder, config, data_dir, split)
     decoded = decode(inputs, labels)
     return source.GridSource("maze", split, decoded["input"], decoded["target"], decoded["valid"])
 

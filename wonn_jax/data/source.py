@@ -1,5 +1,6 @@
 """What the grid data sets share: examples in memory, distinct boards by chunks, preparing once."""
 
+import abc
 import collections
 import concurrent.futures.process
 import contextlib
@@ -203,19 +204,70 @@ def quiet_tfds() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
-def prepared(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, np.ndarray]:
-    """One split of a TFDS data set in memory, prepared on disk first if it is not there yet.
+class BoardBuilder(tfds.core.GeneratorBasedBuilder):
+    """Generated boards as a TFDS data set; no test board occurs in training.
+
+    What a data set adds: `name`, `VERSION` (to be raised when the generator gives other boards),
+    `DESCRIPTION`, and the two methods below. Its configuration counts `train_examples` and
+    `test_examples`.
+    """
+
+    DESCRIPTION: str
+
+    @abc.abstractmethod
+    def board_shape(self) -> tuple[int, int]:
+        """Height and width, cells."""
+
+    @abc.abstractmethod
+    def generate_boards(self, count: int) -> Boards:
+        """`count` different boards, the first of them the same whatever the count."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        feature = tfds.features.Tensor(
+            shape=self.board_shape(), dtype=np.uint8, encoding=tfds.features.Encoding.ZLIB
+        )
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.DESCRIPTION,
+            features=tfds.features.FeaturesDict({"input": feature, "label": feature}),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        config = self.builder_config
+        inputs, labels = self.generate_boards(config.train_examples + config.test_examples)
+        # The test boards come first: with more training examples they stay the same.
+        split = config.test_examples
+        return {
+            "train": self._generate_examples(inputs[split:], labels[split:]),
+            "test": self._generate_examples(inputs[:split], labels[:split]),
+        }
+
+    def _generate_examples(self, inputs, labels):
+        for index, (board, answer) in enumerate(zip(inputs, labels, strict=True)):
+            yield index, {"input": board, "label": answer}
+
+
+def prepared(
+    kind: type[BoardBuilder],
+    config: tfds.core.BuilderConfig,
+    data_dir: str | os.PathLike,
+    split: str,
+) -> Boards:
+    """One split of a generated data set in memory, prepared on disk first if it is not there yet.
 
     TFDS writes into a folder `incomplete.*` and renames it when all is written, so whatever
     bears the final name is whole. Hosts which share a disk may prepare at the same time: they
     write the same examples, and the first to finish wins.
 
     Returns:
-        One stacked array per feature, in the order in which the examples were generated.
+        Inputs and labels, uint8 `[N, H, W]`, in the order in which they were generated.
 
     Raises:
         ValueError: if the final folder is there but TFDS did not finish it.
     """
+    with quiet_tfds():
+        builder = kind(data_dir=data_dir, config=config, file_format="array_record")
     folder = os.fspath(builder.data_path)
     if os.path.isdir(folder) and not os.path.isfile(os.path.join(folder, "dataset_info.json")):
         raise ValueError(
@@ -232,4 +284,5 @@ def prepared(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, np.ndar
         if not os.path.isfile(os.path.join(folder, "dataset_info.json")):
             raise
     examples = list(builder.as_data_source(split=split))
-    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+    inputs, labels = (np.stack([x[name] for x in examples]) for name in ("input", "label"))
+    return inputs, labels

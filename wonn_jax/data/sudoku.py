@@ -276,38 +276,18 @@ class SudokuConfig(tfds.core.BuilderConfig):
         self.name = f"train{self.train_examples}-test{self.test_examples}-seed{self.seed}"
 
 
-class SudokuBuilder(tfds.core.GeneratorBasedBuilder):
-    """Generated boards as a TFDS data set; no test board occurs in training."""
+class SudokuBuilder(source.BoardBuilder):
+    """Generated boards as a TFDS data set."""
 
     name = "sudoku"
-    VERSION = tfds.core.Version("1.0.0")  # raise it when `generate` gives other boards
+    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION = "Random Sudoku boards with one solution; see wonn_jax.data.sudoku."
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        feature = tfds.features.Tensor(
-            shape=(9, 9), dtype=np.uint8, encoding=tfds.features.Encoding.ZLIB
-        )
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Random Sudoku boards with one solution; see wonn_jax.data.sudoku.",
-            features=tfds.features.FeaturesDict({"input": feature, "label": feature}),
-            disable_shuffling=True,
-        )
+    def board_shape(self) -> tuple[int, int]:
+        return 9, 9
 
-    def _split_generators(self, dl_manager):
-        config = self.builder_config
-        inputs, labels = generate(
-            config.train_examples + config.test_examples, config.seed, progress=True
-        )
-        # The test boards come first: with more training examples they stay the same.
-        split = config.test_examples
-        return {
-            "train": self._generate_examples(inputs[split:], labels[split:]),
-            "test": self._generate_examples(inputs[:split], labels[:split]),
-        }
-
-    def _generate_examples(self, inputs, labels):
-        for index, (board, answer) in enumerate(zip(inputs, labels, strict=True)):
-            yield index, {"input": board, "label": answer}
+    def generate_boards(self, count: int) -> source.Boards:
+        return generate(count, self.builder_config.seed, progress=True)
 
 
 def load(
@@ -350,10 +330,7 @@ def load(
         inputs, labels = inputs[part], labels[part]
     else:
         config = SudokuConfig(train_examples=train_examples, test_examples=test_examples, seed=seed)
-        with source.quiet_tfds():
-            builder = SudokuBuilder(data_dir=data_dir, config=config, file_format="array_record")
-        arrays = source.prepared(builder, split)
-        inputs, labels = arrays["input"], arrays["label"]
+        inputs, labels = source.prepared(SudokuBuilder, config, data_dir, split)
     decoded = decode(inputs, labels)
     return source.GridSource("sudoku", split, decoded["input"], decoded["target"], decoded["valid"])
 
