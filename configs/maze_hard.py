@@ -26,7 +26,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.data.min_path = 109
     config.model.width = 128
     config.model.layers = 1
-    config.model.steps = 24
+    config.model.steps = (24,)
     config.model.heads = 8
     config.model.precision = "bfloat16"
     config.train.batch_size = 64
@@ -48,7 +48,7 @@ def _small(config: ml_collections.ConfigDict) -> None:
     config.data.min_path = 5
     config.data.train_examples = 80_000
     config.model.width = 32
-    config.model.steps = 16
+    config.model.steps = (16,)
     config.model.heads = 4
     config.model.precision = "float32"
     config.train.batch_size = 32

@@ -43,7 +43,7 @@ def command(data: Path, workdir: Path, *overrides: str) -> list[str]:
         "ema.every": 2,
         "eval.every": "10 steps",
         "eval.batch_size": 16,
-        "eval.boards": 0,
+        "eval.pictures": 0,
         "log.every": "1 steps",
         "log.tensorboard": False,
         "checkpoint.every": "4 steps",

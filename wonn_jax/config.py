@@ -9,6 +9,8 @@ import collections
 import dataclasses
 import difflib
 import math
+import typing
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import ml_collections
@@ -19,27 +21,54 @@ from wonn_jax.durations import Duration
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Where boards come from."""
+    """Where examples come from."""
 
-    path: str = ""  # published arrays; '' generates a data set
-    dir: str = "~/.cache/wonn_jax"  # where generated data sets are kept
+    path: str = ""  # of the data; '': boards are generated, CIFAR is fetched
+    dir: str = "~/.cache/wonn_jax"  # where generated and fetched data sets are kept
+    workers: int = 0  # processes that load; 0: threads of this one
+    prefetch: int = 8  # batches ready ahead
+    # boards
     height: int = 30  # of a maze, cells
     width: int = 30
     min_path: int = 109  # shortest path of a generated maze, at least, moves
     train_examples: int = 1000  # to generate
     test_examples: int = 1000
     seed: int = 0  # of the generator
-    workers: int = 0  # processes that load; 0: threads of this one
-    prefetch: int = 8  # batches ready ahead
+    # images
+    name: str = "cifar10"  # cifar10, cifar100, imagenet (or other class folders), digits
+    classes: int = 10
+    class_list: str = ""  # imagenet: file with the folders to use, one a line; '': all
+    image_size: int = 32  # side of what the network sees, pixels
+    resize: int = 0  # evaluation: shorter side before the centre is cut out; 0: sizes are right
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # of the channels, of values from 0 to 1
+    deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
+    damaged_limit: int = 10  # imagenet: images that may be unreadable, for each loading process
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """What happens to a training image, in this order; see `wonn_jax.data.augment`."""
+
+    crop_scale: float = 0.0  # random resized crop: least share of the area; 0: none
+    crop_filter: str = "bilinear"  # or bicubic
+    flip: bool = False  # left to right, every second image
+    randaugment: int = 0  # operations of RandAugment; 0: none
+    magnitude: int = 9  # of RandAugment, 0 to 30
+    jitter: tuple[float, ...] = ()  # brightness, contrast, saturation, hue; (): none
+    augmix: bool = False
+    erasing: float = 0.0  # probability, per image, of random erasing
+    cutmix: float = 0.0  # probability, per batch, of CutMix
+    cutmix_alpha: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The network; see `wonn_jax.models.grid.GridModel`."""
+    """The network; see `wonn_jax.models`."""
 
+    name: str = "winfree"  # or resnet, a baseline for images: it reads width and precision alone
     width: int = 128  # channels C
     layers: int = 1  # L
-    steps: int = 24  # T per layer
+    steps: tuple[int, ...] = (24,)  # T, one for all layers or one for each
     heads: int = 8
     step_size: float = 0.1  # γ, unit time
     initial_phase: str = "noise"  # or 'zeros'
@@ -49,6 +78,15 @@ class ModelConfig:
     attention: str = "auto"  # kernel: auto, plain, cudnn, per_head
     remat: int = 1  # recompute in the backward pass: 0 nothing, 1 each step, k in chunks of k
     keep_attention: bool = True  # but keep the attention outputs (kernel per_head)
+    # images
+    interaction: str = "trig"  # S and I: trig, mlp (learned)
+    group: int = 2  # N, side of the patches of oscillators that emit an influence together
+    coupling: str = "attention"  # or convolution
+    kernels: tuple[int, ...] = (7, 5, 5, 3, 3, 3)  # of the convolution: one for all layers, or each
+    widening: bool = False  # C, 2C, 2C, 4C, … over the layers
+    patch: int = 1  # side of the stem's patches, pixels; 1: a 3×3 convolution at every pixel
+    transition_bias: bool = False  # of the phase transitions
+    readout_side: int = 3  # of the readout's first convolution: 3 or 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +114,7 @@ class TrainConfig:
     batch_size: int = 64  # over all devices and hosts
     last_batch: str = "keep"  # of an epoch, if partial: keep or drop
     accumulate: int = 1  # micro-batches per update
+    label_smoothing: float = 0.0  # images: share of the target spread over all classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +133,8 @@ class EvalConfig:
     every: str = "100 epochs"  # and at the end
     batch_size: int = 50
     examples: int = 0  # the first so many; 0: all
-    boards: int = 4  # in the picture; 0: no picture
+    pictures: int = 4  # examples in the picture of predictions; 0: no picture
+    draws: int = 1  # of the initial phases: mean, spread and ensemble over them
     checkpoint: str = "last"  # that --mode=eval reads: last, best or a step
 
 
@@ -127,10 +167,11 @@ class DeviceConfig:
 class Config:
     """An experiment."""
 
-    task: str = "maze"  # maze, sudoku
+    task: str = "maze"  # maze, sudoku, image
     seed: int = 0  # of weights, order of examples and phases
     loss_weights: tuple[float, ...] = ()  # see the task; (): the paper's
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
@@ -180,12 +221,18 @@ def _build(cls: type[T], values: dict[str, Any], where: str) -> T:
             value = _build(kind, value, f"{where}.{name}")  # type: ignore[arg-type]
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        elif kind == tuple[float, ...]:
+        elif typing.get_origin(kind) is tuple:
+            number = typing.get_args(kind)[0]
+            allowed = int if number is int else (int, float)
             if not isinstance(value, list | tuple) or not all(
-                isinstance(x, int | float) for x in value
+                isinstance(x, allowed) and not isinstance(x, bool) for x in value
             ):
-                raise ValueError(f"{where}.{name}={value!r} must be numbers in brackets.")
-            value = tuple(float(x) for x in value)
+                what = "integers" if number is int else "numbers"
+                raise ValueError(
+                    f"{where}.{name}={value!r} must be {what} in brackets, for example "
+                    f"--{where}.{name}='(1, 2)'."
+                )
+            value = tuple(number(x) for x in value)
         elif type(value) is not kind:
             raise ValueError(
                 f"{where}.{name}={value!r} is of type {type(value).__name__}; "
@@ -195,48 +242,40 @@ def _build(cls: type[T], values: dict[str, Any], where: str) -> T:
     return cls(**arguments)
 
 
+# What only the tasks on boards, or only those on images, read.
+_BOARDS = {
+    "data": ("height", "width", "min_path", "train_examples", "test_examples", "seed"),
+}
+_IMAGES = {
+    "data": (
+        *("name", "classes", "class_list", "image_size", "resize", "mean", "deviation"),
+        "damaged_limit",
+    ),
+    "augment": tuple(field.name for field in dataclasses.fields(AugmentConfig)),
+    "model": (
+        *("name", "interaction", "group", "coupling", "kernels", "widening", "patch"),
+        *("transition_bias", "readout_side"),
+    ),
+    "train": ("label_smoothing",),
+}
+
+
 def _check(config: Config) -> None:
     """Everything that can be known to be wrong without a device or data."""
-    from wonn_jax.attention import IMPLEMENTATIONS
-    from wonn_jax.coupling import NORMS
     from wonn_jax.optim import OPTIMIZERS, SCHEDULES
-    from wonn_jax.rng import INITIAL_PHASES
     from wonn_jax.tasks import TASKS
 
-    def one_of(field: str, value: str, allowed) -> None:
-        if value not in allowed:
-            raise ValueError(
-                f"config.{field}={value!r} is unknown; use one of {', '.join(allowed)}, "
-                f"for example --config.{field}={next(iter(allowed))}."
-            )
-
-    def at_least(bound: float, **values: float) -> None:
-        for field, value in values.items():
-            field = field.replace("__", ".")
-            if not (math.isfinite(value) and value >= bound):
-                raise ValueError(
-                    f"config.{field}={value} must be at least {bound:g}: "
-                    f"--config.{field}={max(bound, 1):g}, say."
-                )
-
-    m, t, o, d, e = config.model, config.train, config.optimizer, config.data, config.eval
-    one_of("task", config.task, TASKS)
-    one_of("model.initial_phase", m.initial_phase, INITIAL_PHASES)
-    one_of("model.norm", m.norm, NORMS)
-    one_of("model.precision", m.precision, ("float32", "bfloat16"))
-    one_of("model.attention", m.attention, IMPLEMENTATIONS)
-    one_of("optimizer.name", o.name, OPTIMIZERS)
-    one_of("optimizer.schedule", o.schedule, SCHEDULES)
-    one_of("train.last_batch", t.last_batch, ("keep", "drop"))
-    at_least(
+    t, o, d, e = config.train, config.optimizer, config.data, config.eval
+    _one_of("task", config.task, TASKS)
+    _one_of("optimizer.name", o.name, OPTIMIZERS)
+    _one_of("optimizer.schedule", o.schedule, SCHEDULES)
+    _one_of("train.last_batch", t.last_batch, ("keep", "drop"))
+    _at_least(
         1,
-        model__width=m.width,
-        model__layers=m.layers,
-        model__steps=m.steps,
-        model__heads=m.heads,
         train__batch_size=t.batch_size,
         train__accumulate=t.accumulate,
         eval__batch_size=e.batch_size,
+        eval__draws=e.draws,
         checkpoint__keep=config.checkpoint.keep,
         data__height=d.height,
         data__width=d.width,
@@ -246,11 +285,8 @@ def _check(config: Config) -> None:
         data__prefetch=d.prefetch,
         ema__every=config.ema.every,
     )
-    at_least(
+    _at_least(
         0,
-        model__step_size=m.step_size,
-        model__phase_scale=m.phase_scale,
-        model__remat=m.remat,
         seed=config.seed,
         data__seed=d.seed,
         data__workers=d.workers,
@@ -260,23 +296,23 @@ def _check(config: Config) -> None:
         optimizer__clip_norm=o.clip_norm,
         ema__after=config.ema.after,
         eval__examples=e.examples,
-        eval__boards=e.boards,
+        eval__pictures=e.pictures,
         optimizer__eps=o.eps,
         log__seconds=config.log.seconds,
         devices__cpu_devices=config.devices.cpu_devices,
     )
-    if m.width % (2 * m.heads):
-        fits = [h for h in range(1, m.width + 1) if m.width % (2 * h) == 0]
-        raise ValueError(
-            f"config.model.width={m.width} is not divisible by twice config.model.heads={m.heads} "
-            "(rotary codes turn the channels of a head in pairs); try "
-            f"--config.model.width={max(1, round(m.width / m.heads / 2)) * 2 * m.heads}"
-            + (
-                f" or --config.model.heads={min(fits, key=lambda h: abs(h - m.heads))}."
-                if fits
-                else "."
-            )
-        )
+    for group, names in (_BOARDS if config.task == "image" else _IMAGES).items():
+        for name in names:
+            value = getattr(getattr(config, group), name)
+            default = getattr(getattr(Config(), group), name)
+            if value != default:
+                raise ValueError(
+                    f"config.{group}.{name}={value!r} has no effect on the task {config.task}; "
+                    f"leave it at {default!r}."
+                )
+    _check_model(config)
+    if config.task == "image":
+        _check_images(config)
     if t.batch_size % t.accumulate:
         raise ValueError(
             f"config.train.batch_size={t.batch_size} is not divisible by "
@@ -294,23 +330,17 @@ def _check(config: Config) -> None:
             f"config.optimizer.decay='{o.decay}' has no effect on a constant schedule; use "
             "--config.optimizer.schedule=cosine, or --config.optimizer.decay=never."
         )
-    if not 0 <= config.ema.decay < 1:
-        raise ValueError(f"config.ema.decay={config.ema.decay} must be at least 0 and below 1.")
-    for name, beta in (("b1", o.b1), ("b2", o.b2)):
-        if not 0 <= beta < 1:
-            raise ValueError(f"config.optimizer.{name}={beta} must be at least 0 and below 1.")
+    _below_one("ema.decay", config.ema.decay)
+    _below_one("optimizer.b1", o.b1)
+    _below_one("optimizer.b2", o.b2)
     if not all(math.isfinite(w) and w >= 0 for w in config.loss_weights):
         raise ValueError(f"config.loss_weights={config.loss_weights} must not be negative.")
-    if m.attention == "cudnn" and m.precision != "bfloat16":
-        raise ValueError(
-            f"config.model.attention='cudnn' takes bfloat16, not {m.precision}; use "
-            "--config.model.precision=bfloat16, or --config.model.attention=auto."
-        )
     weights = TASKS[config.task].weight_names
     if config.loss_weights and len(config.loss_weights) != len(weights):
         raise ValueError(
             f"config.loss_weights={config.loss_weights} has {len(config.loss_weights)} weights; "
-            f"{config.task} takes {len(weights)}, of {', '.join(weights)}."
+            f"{config.task} takes {len(weights)}"
+            + (f", of {', '.join(weights)}." if weights else ": leave it at ().")
         )
     if config.task == "sudoku" and (d.height, d.width) != (9, 9):
         raise ValueError(
@@ -321,7 +351,10 @@ def _check(config: Config) -> None:
         raise ValueError(f"config.eval.checkpoint={e.checkpoint!r} must be last, best or a step.")
     if e.checkpoint == "best" and not config.checkpoint.best:
         raise ValueError("config.eval.checkpoint='best' needs config.checkpoint.best, a metric.")
-    metrics = TASKS[config.task]().summarise(collections.defaultdict(float))
+    task = TASKS[config.task].from_config(config)
+    metrics = task.summarise(collections.defaultdict(float))
+    if e.draws > 1:
+        metrics |= {f"ensemble_{metric}": 0.0 for metric in metrics}
     known = [f"{weights}_{metric}" for weights in ("raw", "ema") for metric in metrics]
     if config.checkpoint.best and config.checkpoint.best not in known:
         raise ValueError(
@@ -336,6 +369,155 @@ def _check(config: Config) -> None:
         if field in ("train.length", "log.every") and not length.amount:
             raise ValueError(f"config.{field} must not be 'never': --config.{field}='100 steps'.")
     durations.parse(config.checkpoint.every, "config.checkpoint.every")
+
+
+def _one_of(field: str, value: str, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise ValueError(
+            f"config.{field}={value!r} is unknown; use one of {', '.join(allowed)}, "
+            f"for example --config.{field}={next(iter(allowed))}."
+        )
+
+
+def _at_least(bound: float, **values: float) -> None:
+    for field, value in values.items():
+        field = field.replace("__", ".")
+        if not (math.isfinite(value) and value >= bound):
+            raise ValueError(
+                f"config.{field}={value} must be at least {bound:g}: "
+                f"--config.{field}={max(bound, 1):g}, say."
+            )
+
+
+def _below_one(field: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"config.{field}={value} must be at least 0 and below 1.")
+
+
+def _check_model(config: Config) -> None:
+    from wonn_jax.attention import IMPLEMENTATIONS
+    from wonn_jax.coupling import NORMS
+    from wonn_jax.layer import per_layer
+    from wonn_jax.rng import INITIAL_PHASES
+
+    m = config.model
+    _one_of("model.name", m.name, ("winfree", "resnet"))
+    _one_of("model.initial_phase", m.initial_phase, INITIAL_PHASES)
+    _one_of("model.norm", m.norm, NORMS)
+    _one_of("model.precision", m.precision, ("float32", "bfloat16"))
+    _one_of("model.attention", m.attention, IMPLEMENTATIONS)
+    _at_least(1, model__width=m.width, model__layers=m.layers, model__heads=m.heads)
+    _at_least(
+        0, model__step_size=m.step_size, model__phase_scale=m.phase_scale, model__remat=m.remat
+    )
+    if not m.steps or min(m.steps) < 1:
+        raise ValueError(
+            f"config.model.steps={m.steps} must be at least 1: --config.model.steps=3."
+        )
+    per_layer(m.steps, m.layers, "config.model.steps")
+    if m.name == "resnet":
+        return
+    if m.width % (2 * m.heads) and m.coupling == "attention":
+        fits = [h for h in range(1, m.width + 1) if m.width % (2 * h) == 0]
+        raise ValueError(
+            f"config.model.width={m.width} is not divisible by twice config.model.heads={m.heads} "
+            "(rotary codes turn the channels of a head in pairs); try "
+            f"--config.model.width={max(1, round(m.width / m.heads / 2)) * 2 * m.heads}"
+            + (
+                f" or --config.model.heads={min(fits, key=lambda h: abs(h - m.heads))}."
+                if fits
+                else "."
+            )
+        )
+    if m.attention == "cudnn" and m.precision != "bfloat16":
+        raise ValueError(
+            f"config.model.attention='cudnn' takes bfloat16, not {m.precision}; use "
+            "--config.model.precision=bfloat16, or --config.model.attention=auto."
+        )
+
+
+def _check_images(config: Config) -> None:
+    from wonn_jax.data import IMAGE_SETS
+    from wonn_jax.layer import COUPLINGS, per_layer
+    from wonn_jax.models.image import layer_widths
+
+    d, a, m = config.data, config.augment, config.model
+    _one_of("data.name", d.name, IMAGE_SETS)
+    _one_of("augment.crop_filter", a.crop_filter, ("bilinear", "bicubic"))
+    _one_of("model.interaction", m.interaction, ("trig", "mlp"))
+    _one_of("model.coupling", m.coupling, COUPLINGS)
+    _at_least(
+        1,
+        data__classes=d.classes,
+        data__image_size=d.image_size,
+        model__group=m.group,
+        model__patch=m.patch,
+    )
+    _at_least(
+        0,
+        data__resize=d.resize,
+        data__damaged_limit=d.damaged_limit,
+        augment__randaugment=a.randaugment,
+        augment__magnitude=a.magnitude,
+    )
+    _below_one("train.label_smoothing", config.train.label_smoothing)
+    for name in ("crop_scale", "erasing", "cutmix"):
+        if not 0 <= (value := getattr(a, name)) <= 1:
+            raise ValueError(f"config.augment.{name}={value} must lie between 0 and 1.")
+    if not a.cutmix_alpha > 0:
+        raise ValueError(f"config.augment.cutmix_alpha={a.cutmix_alpha} must be above 0.")
+    if a.magnitude > 30:
+        raise ValueError(f"config.augment.magnitude={a.magnitude} must be at most 30.")
+    if (
+        len(a.jitter) not in (0, 3, 4)
+        or min(a.jitter, default=0) < 0
+        or max(a.jitter[3:], default=0) > 0.5
+    ):
+        raise ValueError(
+            f"config.augment.jitter={a.jitter} must be three or four numbers, brightness, "
+            "contrast, saturation and hue, not negative, and a hue of at most 0.5: "
+            "--config.augment.jitter='(0.4, 0.4, 0.4, 0.1)', or '()'."
+        )
+    if len(d.mean) != 3 or len(d.deviation) != 3 or not min(d.deviation) > 0:
+        raise ValueError(
+            f"config.data.mean={d.mean} and config.data.deviation={d.deviation} must be three "
+            "numbers each, the deviations above 0."
+        )
+    if 0 < d.resize < d.image_size:
+        raise ValueError(
+            f"config.data.resize={d.resize} must be at least config.data.image_size="
+            f"{d.image_size}, which is cut out of it, or 0."
+        )
+    if a.cutmix and config.train.last_batch != "drop":
+        raise ValueError(
+            f"config.augment.cutmix={a.cutmix} mixes the pictures of a batch, which must then be "
+            "full: --config.train.last_batch=drop."
+        )
+    if d.class_list and d.name != "imagenet":
+        raise ValueError(
+            f"config.data.class_list={d.class_list!r} has no effect on {d.name}; leave it out."
+        )
+    if m.readout_side not in (1, 3):
+        raise ValueError(f"config.model.readout_side={m.readout_side} must be 1 or 3.")
+    if m.name == "resnet":
+        return
+    if d.image_size < m.patch:
+        raise ValueError(
+            f"config.model.patch={m.patch} is larger than the picture, config.data.image_size="
+            f"{d.image_size}; use --config.model.patch=1."
+        )
+    side = d.image_size // m.patch
+    if m.group > side:
+        raise ValueError(
+            f"config.model.group={m.group} does not fit on a grid of {side}×{side} oscillators "
+            f"(config.data.image_size={d.image_size}, config.model.patch={m.patch}); it must be "
+            f"at most {side}."
+        )
+    layer_widths(m.width, m.layers, m.widening)
+    if not m.kernels or min(m.kernels) < 1 or any(side % 2 == 0 for side in m.kernels):
+        raise ValueError(f"config.model.kernels={m.kernels} must be odd numbers from 1.")
+    if m.coupling == "convolution":
+        per_layer(m.kernels[: m.layers], m.layers, "config.model.kernels")
 
 
 def duration(text: str) -> Duration:

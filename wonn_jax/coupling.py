@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from wonn_jax.attention import attention
-from wonn_jax.layers import GroupNorm, dense
+from wonn_jax.layers import GroupNorm, conv, dense
 from wonn_jax.rotary import Rotary, rotary_tables, rotate
 
 NORMS = ("group", "token", "none")
@@ -81,8 +81,6 @@ class AttentionCoupling(nn.Module):
                 f"width={self.width} does not divide into {self.heads} heads of an even width; it "
                 "must be a multiple of twice the number of heads."
             )
-        if self.norm not in NORMS:
-            raise ValueError(f"norm={self.norm!r} is unknown; use one of {', '.join(NORMS)}.")
         if valid is not None:
             seen = valid[:, None, None, :]
             mask = seen if mask is None else mask & seen
@@ -98,7 +96,43 @@ class AttentionCoupling(nn.Module):
         field = dense(width, width, dtype=self.dtype, name="out")(
             mixed.reshape(batch, tokens, width)
         )
-        if self.norm != "none":
-            over_tokens = self.norm == "group"
-            field = GroupNorm(self.groups, over_tokens, dtype=self.dtype, name="norm")(field, valid)
-        return nn.relu(field)
+        return _settle(self, field, valid)
+
+
+class ConvolutionCoupling(nn.Module):
+    """A convolution over the grid of influences, then a norm and ReLU: each hears its neighbours.
+
+    Attributes:
+      width: channels C.
+      side: of the kernel, cells.
+      norm, groups, dtype: as in `AttentionCoupling`.
+    """
+
+    width: int
+    side: int
+    norm: str = "group"
+    groups: int = 8
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, influences: Array) -> Array:
+        """influences `[B, H, W, C]` → the field `[B, H, W, C]` in `dtype`, not negative."""
+        field = conv(self.width, self.width, self.side, bias=False, dtype=self.dtype, name="conv")(
+            influences
+        )
+        tokens = field.reshape(field.shape[0], -1, self.width)
+        return _settle(self, tokens).reshape(field.shape)
+
+
+def _settle(
+    coupling: AttentionCoupling | ConvolutionCoupling, field: Array, valid: Array | None = None
+) -> Array:
+    """Norm and ReLU of a coupling's field, on tokens `[B, N, C]`; to be called in its scope."""
+    if coupling.norm not in NORMS:
+        raise ValueError(f"norm={coupling.norm!r} is unknown; use one of {', '.join(NORMS)}.")
+    if coupling.norm != "none":
+        norm = GroupNorm(
+            coupling.groups, coupling.norm == "group", dtype=coupling.dtype, name="norm"
+        )
+        field = norm(field, valid)
+    return nn.relu(field)

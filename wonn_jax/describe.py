@@ -13,6 +13,7 @@ from wonn_jax.checkpoint import flatten
 from wonn_jax.config import Config
 from wonn_jax.data import load_source
 from wonn_jax.experiment import Experiment, device_line
+from wonn_jax.layer import per_layer
 from wonn_jax.models import build
 from wonn_jax.sharding import make_mesh
 from wonn_jax.step import init_state, make_eval_step, make_train_step
@@ -64,16 +65,19 @@ def count_operations(config: Config, mesh: Mesh, rows: int, *, train: bool) -> f
 
     The compiler counts the body of a loop once, however often it runs. So a network without
     time steps and one with a single step are compiled, with plain attention and nothing
-    recomputed, and their difference is taken T times.
+    recomputed, and their difference is taken T times (for each layer, if T differs).
     """
 
-    def operations(steps: int) -> float:
+    lengths = per_layer(config.model.steps, config.model.layers, "steps")
+
+    def operations(*steps: int) -> float:
         task, model = build(config)
-        model = model.clone(steps=steps, attention="plain", remat=0)
-        batch = _abstract_batch(config, rows // mesh.size)
+        if config.model.name == "winfree":
+            model = model.clone(steps=steps, attention="plain", remat=0)
+        batch = task.abstract_batch(config, rows // mesh.size)
         optimizer = optax.adam(1e-3)
         single = make_mesh(list(mesh.local_devices[:1]))
-        state = jax.eval_shape(lambda: init_state(model, optimizer, config))
+        state = jax.eval_shape(lambda: init_state(model, task, optimizer, config))
         if train:
             whole = dataclasses.replace(
                 config, train=dataclasses.replace(config.train, accumulate=1)
@@ -83,48 +87,55 @@ def count_operations(config: Config, mesh: Mesh, rows: int, *, train: bool) -> f
             )
             lowered = step.lower(state, batch)
         else:
-            step = make_eval_step(model, task, config, single)
+            once = dataclasses.replace(config, eval=dataclasses.replace(config.eval, draws=1))
+            step = make_eval_step(model, task, once, single)
             lowered = step.lower(state.variables("raw"), batch)
         cost: Any = lowered.compile().cost_analysis() or {}
         return float(cost.get("flops", 0.0))
 
+    if config.model.name != "winfree":
+        return operations()
     without = operations(0)
-    return without + config.model.steps * (operations(1) - without)
+    if len(set(lengths)) == 1:
+        return without + lengths[0] * (operations(1) - without)
+    total = without
+    for layer, length in enumerate(lengths):
+        total += length * (operations(*(int(i == layer) for i in range(len(lengths)))) - without)
+    return total
 
 
 def run_describe(config: Config) -> None:
     """Prints model, data and the compiler's account of the steps; trains and generates nothing."""
-    examples = len(load_source(config, "train")) if config.data.path else config.data.train_examples
+    d = config.data
+    examples: int | None = None
+    if d.path or d.name == "digits":
+        examples = len(load_source(config, "train"))
+    elif config.task != "image":
+        examples = d.train_examples
     experiment = Experiment(config, examples)
     state = experiment.abstract_state()
     print(parameter_table(state.params))
     print(f"device   {device_line()}")
-    d = config.data
-    where = d.path or f"generated once into {Path(d.dir).expanduser()}"
-    print(f"data     {examples:,} training boards of {d.height}×{d.width}, {where}")
-    print(f"length   {experiment.total:,} steps, {experiment.epoch:,} an epoch", flush=True)
+    batch = experiment.task.abstract_batch(config, config.train.batch_size)
+    shape = "×".join(map(str, batch["input"].shape[1:3]))
+    kind = experiment.task.examples
+    if examples is None:
+        print(
+            f"data     {d.name}, {kind} of {shape}, not looked at: there is no --config.data.path"
+        )
+    else:
+        made = f"generated once into {Path(d.dir).expanduser()}"
+        where = d.path or (d.name if config.task == "image" else made)
+        print(f"data     {examples:,} training {kind} of {shape}, {where}")
+        print(f"length   {experiment.total:,} steps, {experiment.epoch:,} an epoch", flush=True)
     for name, rows in (
         ("training", config.train.batch_size),
         ("evaluation", experiment.config.eval.batch_size),
     ):
-        batch = _abstract_batch(config, rows)
+        batch = experiment.task.abstract_batch(config, rows)
         if name == "training":
             lowered = experiment.train_step.lower(state, batch)
         else:
             lowered = experiment.eval_step.lower(state.variables("raw"), batch)
         operations = count_operations(config, experiment.mesh, rows, train=name == "training")
         print(f"{name}, {cost_table(lowered.compile(), rows, operations)}", flush=True)
-
-
-def _abstract_batch(config: Config, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
-    board = (rows, config.data.height, config.data.width)
-    shapes = {
-        "input": (board, int),
-        "target": (board, int),
-        "valid": (board, bool),
-        "id": ((rows,), int),
-    }
-    return {
-        name: jax.ShapeDtypeStruct(shape, jax.numpy.int32 if kind is int else jax.numpy.bool_)
-        for name, (shape, kind) in shapes.items()
-    }

@@ -14,6 +14,9 @@ with a sensitivity S (how a phase responds), an influence I (what a phase emits)
 coupling (what reaches whom). S and I may return one more leading axis than θ, of length R:
 a sum of R separable interactions, Σ_r S_r(θ) ⊙ coupling(I(θ))_r. That covers Kuramoto's
 sin(θ_j − θ_i) = cos θ_i sin θ_j − sin θ_i cos θ_j, which no single product S·I can express.
+
+Oscillators may act in groups: I then returns one influence per group, the coupling acts on
+the groups, and `expand` gives every oscillator the field of its group.
 """
 
 from collections.abc import Callable
@@ -119,10 +122,11 @@ def winfree_step(
     coupling: Coupling,
     step_size: ArrayLike,
     event_ndim: int = 1,
+    expand: PhaseMap | None = None,
 ) -> tuple[Array, Array]:
     """One explicit Euler step of the generalised Winfree dynamics (WONN paper).
 
-        θ' = wrap(θ + step_size · (ω + S(θ) ⊙ coupling(I(θ))))
+        θ' = wrap(θ + step_size · (ω + S(θ) ⊙ expand(coupling(I(θ)))))
 
     First order in `step_size`. Differentiable in everything, under jit, vmap, scan and
     shard_map; it holds no state and draws no random numbers.
@@ -136,6 +140,8 @@ def winfree_step(
         axis. The field it returns has the shape of the influences and broadcasts with S.
       step_size: length of the step, unit time.
       event_ndim: number of trailing axes that make up one system (for the energy).
+      expand: from the field at groups of oscillators, one for each influence, to the field at
+        each oscillator; None where each emits an influence of its own.
 
     Returns:
       The new phases in (−π, π] with the shape and dtype of `theta`, and the energy
@@ -147,6 +153,8 @@ def winfree_step(
     emitted = influence(theta)
     field = _couple(coupling, emitted)
     energy = _energy(emitted, field, theta, event_ndim)
+    if expand is not None:
+        field = expand(field)
     response = sensitivity(theta) * field.astype(theta.dtype)
     if response.ndim == theta.ndim + 1:
         response = response.sum(axis=0)
@@ -169,6 +177,7 @@ def evolve(
     step_size: ArrayLike,
     steps: int,
     event_ndim: int = 1,
+    expand: PhaseMap | None = None,
     trajectory: bool = False,
     energies: bool = False,
     remat: int = 0,
@@ -177,7 +186,7 @@ def evolve(
     """`steps` times `winfree_step` with shared S, I and coupling, as a `lax.scan`.
 
     Args:
-      theta, omega, sensitivity, influence, coupling, step_size, event_ndim: as in
+      theta, omega, sensitivity, influence, coupling, step_size, event_ndim, expand: as in
         `winfree_step`.
       steps: T, at least 0; a Python int.
       trajectory: also return the phases after every step.
@@ -206,6 +215,7 @@ def evolve(
             coupling=coupling,
             step_size=step_size,
             event_ndim=event_ndim,
+            expand=expand,
         )
         return state, (state if trajectory else None, energy if energies else None)
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from wonn_jax import sharding
-from wonn_jax.checkpoint import Checkpoints, write_atomically
+from wonn_jax.checkpoint import Checkpoints, flatten, write_atomically
 from wonn_jax.config import Config
 from wonn_jax.data import load_source
 from wonn_jax.data.pipeline import Source, eval_batches
@@ -26,9 +26,9 @@ WEIGHTS = ("raw", "ema")
 class Evaluation(NamedTuple):
     """What one pass over a source gives.
 
-    metrics: see the task.
+    metrics: see the task and `over_draws`.
     batch: the first batch, the rows this process has read.
-    predictions: classes predicted for the whole first batch `[B, H, W]`, on the devices.
+    predictions: classes predicted for the whole first batch, `[B]` or `[B, H, W]`, on the devices.
     """
 
     metrics: dict[str, float]
@@ -53,18 +53,36 @@ def evaluate(
         processes=jax.process_count(),
         prefetch=config.data.prefetch,
     )
-    totals: dict[str, Any] = {}
+    totals: list[dict[str, Any]] = []
     first: tuple[dict[str, np.ndarray], jax.Array] | None = None
     for batch in batches:
         counts, predictions = eval_step(variables, put_batch(batch, mesh))
         first = first or (batch, predictions)
         # float64 on the host: float32 counts are exact in a batch, not over a large data set.
-        for name, value in jax.device_get(counts).items():
-            totals[name] = totals.get(name, 0.0) + np.float64(value)
+        new = jax.tree.map(np.float64, jax.device_get(counts))
+        totals = jax.tree.map(np.add, totals, new) if totals else new
     if first is None:
         raise ValueError(f"{source!r} holds no example to evaluate on.")
-    metrics = task.summarise({name: float(value) for name, value in totals.items()})
-    return Evaluation(metrics, *first)
+    draws = [task.summarise({name: float(x) for name, x in draw.items()}) for draw in totals]
+    return Evaluation(over_draws(draws), *first)
+
+
+def over_draws(results: list[dict[str, float]]) -> dict[str, float]:
+    """Metrics of one draw of the initial phases, or of several and their ensemble, which is last.
+
+    Of several draws: the mean of each metric, its spread as `NAME_std` (standard deviation, of
+    n − 1), and `ensemble_NAME`.
+    """
+    if len(results) == 1:
+        return results[0]
+    *draws, ensemble = results
+    metrics: dict[str, float] = {}
+    for name in ensemble:
+        values = [draw[name] for draw in draws]
+        metrics[name] = float(np.mean(values))
+        metrics[f"{name}_std"] = float(np.std(values, ddof=1))
+        metrics[f"ensemble_{name}"] = ensemble[name]
+    return metrics
 
 
 def join_weights(results: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -114,7 +132,7 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
     source = load_source(config, "test")
     print(f"device   {device_line()}")
     print(f"weights  {origin}")
-    print(f"test     {data_line(source, config)}", flush=True)
+    print(f"test     {data_line(source, experiment)}", flush=True)
     results = {
         name: evaluate(
             experiment.eval_step,
@@ -166,15 +184,18 @@ def _imported(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
     step_size = experiment.config.model.step_size
     variables = from_pytorch(Path(path).expanduser(), step_size=step_size)
     like = experiment.abstract_state().variables("raw")
-    found = jax.tree.map(lambda x: x.shape, variables)
-    required = jax.tree.map(lambda x: x.shape, like)
+    found = jax.tree.map(lambda x: str(x.shape), variables)
+    required = jax.tree.map(lambda x: str(x.shape), like)
     if found != required:
+        theirs, ours = flatten(found), flatten(required)
+        name = next(n for n in {**theirs, **ours} if theirs.get(n) != ours.get(n))
         raise ValueError(
-            f"{path} holds a model of other shapes than the configuration: width "
-            f"{variables['params']['frequency'].shape[1]} and "
-            f"{sum(name.startswith('coupling_') for name in variables['params'])} layers there; "
-            f"set --config.model.width and --config.model.layers "
-            f"(now {experiment.config.model.width} and {experiment.config.model.layers})."
+            f"{path} holds a model of other shapes than the configuration: {name} is "
+            f"{theirs.get(name, 'missing')} there, {ours.get(name, 'missing')} here; "
+            f"{sum(n.startswith('layer_') for n in variables['params'])} layers there. "
+            f"Set --config.model.width, --config.model.layers "
+            f"(now {experiment.config.model.width} and {experiment.config.model.layers}) and "
+            "what else differs to those of the weights."
         )
     variables = jax.tree.map(lambda x, y: x.astype(y.dtype), variables, like)
     placed = jax.device_put(variables, sharding.replicated(experiment.mesh))

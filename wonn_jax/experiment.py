@@ -8,8 +8,7 @@ import optax
 
 from wonn_jax import sharding
 from wonn_jax.config import Config, duration
-from wonn_jax.data.pipeline import steps_per_epoch
-from wonn_jax.data.source import GridSource
+from wonn_jax.data.pipeline import Source, steps_per_epoch
 from wonn_jax.models import build
 from wonn_jax.optim import make_optimizer, make_schedule
 from wonn_jax.step import TrainState, init_state, make_eval_step, make_train_step
@@ -53,21 +52,23 @@ class Experiment:
     def initial_state(self) -> TrainState:
         """The state before the first update, on all devices."""
         create = jax.jit(
-            lambda: init_state(self.model, self.optimizer, self.config),
+            lambda: init_state(self.model, self.task, self.optimizer, self.config),
             out_shardings=sharding.replicated(self.mesh),
         )
         return create()
 
     def abstract_state(self) -> TrainState:
         """Shapes and dtypes of the state."""
-        return jax.eval_shape(lambda: init_state(self.model, self.optimizer, self.config))
+        return jax.eval_shape(
+            lambda: init_state(self.model, self.task, self.optimizer, self.config)
+        )
 
 
 class Data(NamedTuple):
     """The two splits."""
 
-    train: GridSource
-    test: GridSource
+    train: Source
+    test: Source
 
     @property
     def fingerprint(self) -> str:
@@ -83,7 +84,9 @@ def device_line() -> str:
     return f"{len(devices)} × {kinds}{hosts} (jax {jax.__version__})"
 
 
-def data_line(source: GridSource, config: Config) -> str:
-    origin = config.data.path or "generated"
-    board = f"{config.data.height}×{config.data.width}"
-    return f"{len(source):,} boards of {board}, {origin}, fingerprint {source.fingerprint}"
+def data_line(source: Source, experiment: Experiment) -> str:
+    config = experiment.config
+    shape = "×".join(map(str, experiment.task.abstract_batch(config, 1)["input"].shape[1:3]))
+    origin = config.data.path or ("generated" if config.task != "image" else config.data.name)
+    kind = experiment.task.examples
+    return f"{len(source):,} {kind} of {shape}, {origin}, fingerprint {source.fingerprint}"

@@ -9,6 +9,7 @@ python -m wonn_jax.interop verify FIXTURE.npz
 import argparse
 import dataclasses
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-KINDS = ("maze", "sudoku")
+KINDS = ("maze", "sudoku", "image")
 StateDict = Mapping[str, np.ndarray]
 Variables = dict[str, Any]
 
@@ -90,29 +91,136 @@ def _batch_norm(name: str, path: str, *inner: str) -> list[_Entry]:
     ]
 
 
-def _entries(kind: str, layers: int) -> list[_Entry]:
-    """All tensors of the reference's grid model, in its order."""
-    entries = [_table("f_init.omega_template", "params", "frequency")]
-    for i in range(layers):
+def _channel_mlp(name: str, path: tuple[str, ...], width: int, waves: int) -> list[_Entry]:
+    """A small MLP per channel: grouped convolutions there, with the windows of `waves` inputs."""
+    ours = [(*path, x) for x in ("kernel_1", "bias_1", "kernel_2", "bias_2")]
+
+    def window(kernel: np.ndarray) -> np.ndarray:
+        side = math.isqrt(kernel.shape[2] // waves)
+        return kernel.reshape(-1, waves, side, side)
+
+    first, second = f"{name}.net.0", f"{name}.net.2"
+    return [
+        _Entry(
+            f"{first}.weight",
+            (ours[0],),
+            lambda x: (x.reshape(width, -1, math.prod(x.shape[1:])),),
+            window,
+        ),
+        _Entry(
+            f"{first}.bias", (ours[1],), lambda x: (x.reshape(width, -1),), lambda x: x.reshape(-1)
+        ),
+        _Entry(
+            f"{second}.weight",
+            (ours[2],),
+            lambda x: (x[:, :, 0, 0],),
+            lambda x: x[:, :, None, None],
+        ),
+        _same(f"{second}.bias", *ours[3]),
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variant:
+    """What differs between models of the reference.
+
+    widths: channels of each layer.
+    learned_influence, learned_sensitivity: whether I and S have weights.
+    convolution: whether the coupling is one, or attention.
+    norm: whether the coupling has one.
+    transition_bias: whether the phase transitions have a bias.
+    """
+
+    kind: str
+    widths: tuple[int, ...]
+    learned_influence: bool = False
+    learned_sensitivity: bool = False
+    convolution: bool = False
+    norm: bool = True
+    transition_bias: bool = True
+
+    @classmethod
+    def of_names(cls, shapes: Mapping[str, tuple[int, ...]]) -> "_Variant":
+        """Of a model with tensors of these names and shapes in the reference."""
+        kind = "maze"
+        if any(name.startswith("output.") for name in shapes):
+            kind = "sudoku"
+        elif "f_init.0.weight" in shapes:
+            kind = "image"
+        numbers = [int(m[1]) for name in shapes if (m := re.match(r"layers\.(\d+)\.", name))]
+        step, layers = "layers.0.2", max(numbers, default=0) + 1
+        convolution = f"{step}.coupling.0.weight" in shapes
+        out = "layers.{}.2.coupling.0." + ("weight" if convolution else "W_o.weight")
+        return cls(
+            kind,
+            tuple(shapes.get(out.format(i), (0,))[0] for i in range(layers)),
+            f"{step}.I.net.0.weight" in shapes,
+            f"{step}.S.net.0.weight" in shapes,
+            convolution,
+            f"{step}.coupling.1.weight" in shapes or kind != "image",
+            "layers.1.0.conv.bias" in shapes or kind != "image",
+        )
+
+    @classmethod
+    def of_variables(cls, kind: str, params: Mapping[str, Any]) -> "_Variant":
+        """Of a model with these parameters of ours."""
+        layers = [params[f"layer_{i}"] for i in range(sum(n.startswith("layer_") for n in params))]
+        if not layers:
+            raise ValueError("The variables have no params/layer_0.")
+        coupling = layers[0]["coupling"]
+        inner = "conv" if "conv" in coupling else "out"
+        return cls(
+            kind,
+            tuple(np.shape(layer["coupling"][inner]["kernel"])[-1] for layer in layers),
+            "influence" in layers[0],
+            "sensitivity" in layers[0],
+            inner == "conv",
+            "norm" in coupling,
+            "bias" in params.get("phase_transition_1", {"conv": ["bias"]})["conv"],
+        )
+
+
+def _entries(variant: _Variant) -> list[_Entry]:
+    """All tensors of a model of the reference, in its order."""
+    kind = variant.kind
+    image = kind == "image"
+    if image:
+        entries = _conv("f_init.0", "params", "stem_conv", bias=False)
+        entries += _batch_norm("f_init.1", "stem_norm")
+    else:
+        entries = [_table("f_init.omega_template", "params", "frequency")]
+    embedding = "theta_emb" if image else "theta_embedding"
+    for i, width in enumerate(variant.widths):
         if i > 0:
             phase, frequency = f"phase_transition_{i}", f"frequency_transition_{i}"
-            fusion = f"layers.{i}.1.fusion"
-            entries += _conv(f"layers.{i}.0.conv", "params", phase, "conv", bias=True)
-            entries += _embedding(f"layers.{i}.1.theta_embedding", "params", frequency, "embedding")
+            fusion, bias = f"layers.{i}.1.fusion", variant.transition_bias
+            entries += _conv(f"layers.{i}.0.conv", "params", phase, "conv", bias=bias)
+            entries += _embedding(f"layers.{i}.1.{embedding}", "params", frequency, "embedding")
             entries += _conv(f"{fusion}.0", "params", frequency, "conv", bias=True)
             entries += _batch_norm(f"{fusion}.1", frequency, "norm")
-        coupling, ours = f"layers.{i}.2.coupling", f"coupling_{i}"
-        entries += _linear(f"{coupling}.0.W_qkv", "params", ours, "qkv")
-        entries += _linear(f"{coupling}.0.W_o", "params", ours, "out")
-        entries += _affine(f"{coupling}.1", "params", ours, "norm")
-    readout = "decoder" if kind == "maze" else "output"
-    entries += _embedding(f"{readout}.0", "params", "readout_embedding")
-    entries += _conv(f"{readout}.1", "params", "readout_conv_1", bias=False)
-    entries += _batch_norm(f"{readout}.2", "readout_norm_1")
-    entries += _conv(f"{readout}.4", "params", "readout_conv_2", bias=False)
-    entries += _batch_norm(f"{readout}.5", "readout_norm_2")
-    entries += _conv("out", "params", "readout_logits", bias=True)
-    return entries
+        step, ours = f"layers.{i}.2", ("params", f"layer_{i}")
+        if variant.learned_sensitivity:
+            entries += _channel_mlp(f"{step}.S", (*ours, "sensitivity", "mlp"), width, 2)
+        if variant.learned_influence:
+            waves = 2 if variant.learned_sensitivity else 1
+            entries += _channel_mlp(f"{step}.I", (*ours, "influence", "mlp"), width, waves)
+        if variant.convolution:
+            entries += _conv(f"{step}.coupling.0", *ours, "coupling", "conv", bias=False)
+        else:
+            entries += _linear(f"{step}.coupling.0.W_qkv", *ours, "coupling", "qkv")
+            entries += _linear(f"{step}.coupling.0.W_o", *ours, "coupling", "out")
+        if variant.norm:
+            entries += _affine(f"{step}.coupling.1", *ours, "coupling", "norm")
+    readout = "output" if kind == "sudoku" else "decoder"
+    entries += _embedding(f"{readout}.0", "params", "readout", "embedding")
+    for ours_number, conv, norm in ((1, 1, 2), (2, 4, 5)):
+        entries += _conv(
+            f"{readout}.{conv}", "params", "readout", f"conv_{ours_number}", bias=False
+        )
+        entries += _batch_norm(f"{readout}.{norm}", "readout", f"norm_{ours_number}")
+    if image:
+        return entries + _linear("out", "params", "logits")
+    return entries + _conv("out", "params", "logits", bias=True)
 
 
 def _get(tree: Mapping[str, Any], path: tuple[str, ...]) -> np.ndarray:
@@ -194,9 +302,9 @@ def _load_pth(path: Path) -> dict[str, np.ndarray]:
 
 
 def from_pytorch(state_dict: StateDict | str | Path, *, step_size: float | None = 0.1) -> Variables:
-    """The variables of `GridModel` from the weights of a reference Maze or Sudoku model.
+    """The variables of `GridModel` or `ImageModel` from the weights of a reference model.
 
-    Which of the two, and how many layers, is read from the names. Arrays keep their dtype.
+    Which of its models and variants it is, is read from the names. Arrays keep their dtype.
 
     Args:
       state_dict: arrays under the reference's names, or the path of a file of them
@@ -204,7 +312,7 @@ def from_pytorch(state_dict: StateDict | str | Path, *, step_size: float | None 
       step_size: γ the model will run with, checked against the weights' own; None: unchecked.
 
     Returns:
-      {'params': …, 'batch_stats': …} of NumPy arrays, for `GridModel.apply`.
+      {'params': …, 'batch_stats': …} of NumPy arrays, for the model's `apply`.
 
     Raises:
       ValueError: tensors left over or missing, of a wrong shape, or another step size.
@@ -212,8 +320,8 @@ def from_pytorch(state_dict: StateDict | str | Path, *, step_size: float | None 
     if isinstance(state_dict, str | Path):
         state_dict = load_state_dict(state_dict)
     left = {name: np.asarray(x) for name, x in state_dict.items()}
-    kind = "sudoku" if any(name.startswith("output.") for name in left) else "maze"
-    numbers = [int(m[1]) for name in left if (m := re.match(r"layers\.(\d+)\.", name))]
+    variant = _Variant.of_names({name: x.shape for name, x in left.items()})
+    kind = variant.kind
 
     gamma = left.pop("gamma", None)
     if gamma is not None and step_size is not None and not np.allclose(gamma, step_size):
@@ -239,7 +347,7 @@ def from_pytorch(state_dict: StateDict | str | Path, *, step_size: float | None 
 
     variables: Variables = {}
     missing = []
-    for entry in _entries(kind, max(numbers, default=0) + 1):
+    for entry in _entries(variant):
         if entry.name not in left:
             missing.append(entry.name)
             continue
@@ -267,14 +375,14 @@ def from_pytorch(state_dict: StateDict | str | Path, *, step_size: float | None 
 def to_pytorch(
     variables: Mapping[str, Any], kind: str, *, step_size: float = 0.1
 ) -> dict[str, np.ndarray]:
-    """The reference's state dict from the variables of a `GridModel`; inverse of `from_pytorch`.
+    """The reference's state dict from our variables; the inverse of `from_pytorch`.
 
-    Complete, so that the reference loads it strictly: γ, the copy of the embedding table and
-    (as zeros) the tensors nothing reads are in it.
+    Complete, so that the reference loads it strictly: γ, the copy of the stem (or embedding
+    table) and (as zeros) the tensors nothing reads are in it.
 
     Args:
       variables: {'params': …, 'batch_stats': …}.
-      kind: 'maze' or 'sudoku', which differ in names.
+      kind: 'maze', 'sudoku' or 'image', which differ in names.
       step_size: γ.
 
     Raises:
@@ -282,22 +390,23 @@ def to_pytorch(
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is unknown; use {' or '.join(KINDS)}.")
-    layers = sum(name.startswith("coupling_") for name in variables["params"])
+    variant = _Variant.of_variables(kind, variables["params"])
     out = {
         entry.name: entry.join(*(_get(variables, path) for path in entry.paths))
-        for entry in _entries(kind, layers)
+        for entry in _entries(variant)
     }
     count = sum(x.size for name, x in out.items() if "running_" not in name and "num_b" not in name)
     ours = sum(np.size(x) for x in _leaves(variables["params"]))
     if count != ours:
         raise ValueError(f"The variables hold {ours} parameters, a {kind} model of theirs {count}.")
-    table = out["f_init.omega_template"]
-    out["conv0.omega_template"] = table
+    for name in [n for n in out if n.startswith("f_init.")]:
+        out[name.replace("f_init.", "conv0.")] = out[name]
+    table = out["out.weight"]
     out["gamma"] = np.full(1, step_size, table.dtype)
     if kind == "sudoku":
-        width = table.shape[1]
+        width = variant.widths[0]
         shapes = {"0.weight": (2 * width, 1), "2.weight": (width, 2)}
-        for i in range(layers):
+        for i in range(len(variant.widths)):
             for name, (rows, columns) in shapes.items():
                 prefix = f"layers.{i}.2.i_func.op."
                 out[prefix + name] = np.zeros((rows, columns, 1, 1), table.dtype)

@@ -31,12 +31,19 @@ def dense(inputs: int, outputs: int, *, dtype: Any, name: str) -> nn.Dense:
     )
 
 
-def conv(inputs: int, outputs: int, side: int, *, bias: bool, dtype: Any, name: str) -> nn.Conv:
-    """side × side convolution on `[B, H, W, C]`, zero padding that keeps H and W."""
+def conv(
+    inputs: int, outputs: int, side: int, *, bias: bool, dtype: Any, name: str, stride: int = 1
+) -> nn.Conv:
+    """side × side convolution on `[B, H, W, C]`.
+
+    With stride 1, zero padding keeps H and W; with another there is none, and what fills no
+    window at the far edges is left out.
+    """
     return nn.Conv(
         outputs,
         (side, side),
-        padding="SAME",
+        strides=stride,
+        padding="SAME" if stride == 1 else "VALID",
         use_bias=bias,
         dtype=dtype,
         kernel_init=_kernel_init,

@@ -1,5 +1,6 @@
-"""Pictures of boards: input, label and prediction side by side."""
+"""Pictures of what a network sees and says: boards with their predictions, images with names."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -39,6 +40,43 @@ def draw_sudoku(axes: Axes, digits: np.ndarray, given: np.ndarray, label: np.nda
             wrong = digit != label[row, column]
             colour = _WRONG if wrong else _GIVEN if given[row, column] else _RIGHT
             axes.text(column, row, str(digit), ha="center", va="center", color=colour, fontsize=9)
+
+
+def save_predictions(
+    path: Path,
+    task: str,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    predictions: dict[str, np.ndarray],
+    title: str,
+    names: Sequence[str] = (),
+) -> None:
+    """Examples and what is predicted for them.
+
+    Args:
+      path: PNG to write.
+      task: 'maze', 'sudoku' or 'image'.
+      inputs, targets: of a batch `[n, ...]`, as the data gives them.
+      predictions: predicted classes by name of the weights, the shape of the targets.
+      title: of the picture.
+      names: of the classes of images.
+    """
+    if task != "image":
+        save_boards(path, task, inputs, targets, predictions, title)
+        return
+
+    def caption(row: int) -> str:
+        said = {weights: x[row] for weights, x in predictions.items()}
+        wrong = {w: names[x] for w, x in said.items() if x != targets[row]}
+        label = names[targets[row]]
+        if not wrong:
+            return label
+        if len(set(said.values())) == 1:
+            return f"✗ {next(iter(wrong.values()))}\n({label})"
+        return "✗ " + ", ".join(f"{w}: {x}" for w, x in wrong.items()) + f"\n({label})"
+
+    captions = [caption(row) for row in range(len(inputs))]
+    save_images(path, inputs / 255, captions, title)
 
 
 def save_boards(
@@ -90,6 +128,36 @@ def save_boards(
         names = {"given": _GIVEN, "right": _RIGHT, "wrong": _WRONG}
         handles = [Patch(facecolor=c, label=n) for n, c in names.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(title, fontsize=11)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def save_images(path: Path, images: np.ndarray, captions: list[str], title: str) -> None:
+    """Images in rows of eight, each with a caption.
+
+    Args:
+      path: PNG to write.
+      images: `[n, H, W, 3]`, from 0 to 1; what lies outside is cut off.
+      captions: one of each image; red where it begins with '✗'.
+      title: of the picture.
+    """
+    columns = min(8, len(images))
+    rows = -(-len(images) // columns)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(max(1.5 * columns, 4), 1.75 * rows + 0.5),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, caption in zip(grid.flat, images, captions, strict=False):
+        axes.imshow(np.clip(image, 0, 1), interpolation="nearest")
+        colour = _WRONG if caption.startswith("✗") else "#1b1b1b"
+        axes.set_title(caption, fontsize=8, color=colour)
     figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from wonn_jax.config import Config
 from wonn_jax.ema import update_ema
-from wonn_jax.models import GridModel
+from wonn_jax.models import Model
 from wonn_jax.rng import example_keys, initial_phases, stream_key
 from wonn_jax.sharding import DATA, axis_name, by_row, per_device, replicated
 from wonn_jax.tasks import Batch, Task
@@ -41,19 +41,21 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def init_variables(model: GridModel, config: Config) -> dict[str, Any]:
+def init_variables(model: Model, task: Task, config: Config) -> dict[str, Any]:
     """Fresh parameters and statistics, a function of the seed alone."""
-    tokens = jnp.zeros((1, config.data.height, config.data.width), jnp.int32)
-    theta = jnp.zeros((*tokens.shape, config.model.width))
+    shapes = task.abstract_batch(config, 1)
+    example = task.prepare({name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()})
+    theta = jnp.zeros((1, *model.phase_shape(example["input"].shape[1:])))
     single = model.clone(axis_name=None)
-    return dict(single.init(stream_key(config.seed, "parameters"), tokens, theta))
+    key = stream_key(config.seed, "parameters")
+    return dict(single.init(key, example["input"], theta))
 
 
 def init_state(
-    model: GridModel, optimizer: optax.GradientTransformation, config: Config
+    model: Model, task: Task, optimizer: optax.GradientTransformation, config: Config
 ) -> TrainState:
     """The state before the first update."""
-    variables = init_variables(model, config)
+    variables = init_variables(model, task, config)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
@@ -64,12 +66,11 @@ def init_state(
     )
 
 
-def batch_phases(batch: Batch, key: Array, config: Config) -> Array:
+def batch_phases(model: Model, batch: Batch, key: Array, config: Config) -> Array:
     """θ_0 of a batch `[B, H, W, C]`, of each example by its number."""
-    shape = (*batch["input"].shape[1:], config.model.width)
     return initial_phases(
         example_keys(key, batch["id"]),
-        shape,
+        model.phase_shape(batch["input"].shape[1:]),
         kind=config.model.initial_phase,
         scale=config.model.phase_scale,
     )
@@ -80,7 +81,7 @@ def _total(tree: Any, axis: str | None) -> Any:
 
 
 def make_train_step(
-    model: GridModel,
+    model: Model,
     task: Task,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
@@ -107,13 +108,13 @@ def make_train_step(
             output, updates = model.apply(
                 {"params": params, "batch_stats": batch_stats},
                 rows["input"],
-                batch_phases(rows, key, config),
+                batch_phases(model, rows, key, config),
                 weight=row_weight(rows),
                 train=True,
                 mutable=["batch_stats"],
             )
             share = task.loss_sum(output.logits, rows) / jnp.maximum(count, 1.0)
-            return share, (updates["batch_stats"], task.board_counts(output.logits, rows))
+            return share, (updates["batch_stats"], task.training_counts(output.logits, rows))
 
         def add(carry, rows: Batch):
             grads, batch_stats = carry
@@ -135,6 +136,7 @@ def make_train_step(
     )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        batch = task.prepare(batch, stream_key(config.seed, "augmentation", state.step))
         batch = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
         grads, batch_stats, counts = compute(state.params, state.batch_stats, state.step, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -160,25 +162,37 @@ def make_train_step(
     )
 
 
-def make_eval_step(model: GridModel, task: Task, config: Config, mesh: Mesh) -> jax.stages.Wrapped:
-    """The compiled evaluation step `(variables, batch) -> (counts, predictions [B, H, W])`.
+def make_eval_step(model: Model, task: Task, config: Config, mesh: Mesh) -> jax.stages.Wrapped:
+    """The compiled evaluation step `(variables, batch) -> (counts, predictions)`.
 
-    The phases of an example depend on the seed and its number alone: every evaluation, with
-    whatever batch size, sees the same draw.
+    The phases of an example depend on the seed, the draw and its number alone: every
+    evaluation, with whatever batch size, sees the same draws. Counts are a list: of each of
+    the `eval.draws` draws of initial phases, and if these are several, of their ensemble, which
+    averages the predicted probabilities. Predicted are the classes of the first draw.
     """
     axis = axis_name(mesh)
+    draws = config.eval.draws
 
     def evaluate(variables: dict[str, Any], batch: Batch):
-        key = stream_key(config.seed, "evaluation phases")
-        theta = batch_phases(batch, key, config)
-        output: Any = model.apply(variables, batch["input"], theta)
-        counts = task.counts(output.logits, batch)
-        return _total(counts, axis), output.logits.argmax(-1)
+        def answer(draw: Array | int) -> Array:
+            key = stream_key(config.seed, "evaluation phases", draw)
+            output: Any = model.apply(
+                variables, batch["input"], batch_phases(model, batch, key, config)
+            )
+            return output.logits
+
+        # One after the other: memory is that of one.
+        logits = jax.lax.map(answer, jnp.arange(draws)) if draws > 1 else answer(0)[None]
+        answers = list(logits)
+        if draws > 1:
+            answers.append(jnp.log(jax.nn.softmax(logits).mean(0)))
+        counts = [task.counts(x, batch) for x in answers]
+        return _total(counts, axis), logits[0].argmax(-1)
 
     compute = per_device(evaluate, mesh, in_specs=(P(), P(DATA)), out_specs=(P(), P(DATA)))
     everywhere = replicated(mesh)
     return jax.jit(
-        compute,
+        lambda variables, batch: compute(variables, task.prepare(batch)),
         in_shardings=(everywhere, by_row(mesh)),
         out_shardings=(everywhere, by_row(mesh)),
     )

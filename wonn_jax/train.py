@@ -14,10 +14,12 @@ import math
 import platform
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import wonn_jax
@@ -43,8 +45,8 @@ from wonn_jax.evaluate import (
 )
 from wonn_jax.experiment import Data, Experiment, data_line, device_line
 from wonn_jax.metrics import MetricWriter, Progress, read_lines
+from wonn_jax.rng import stream_key
 from wonn_jax.step import TrainState
-from wonn_jax.tasks.base import ratio
 
 
 class Interrupted(Exception):
@@ -67,7 +69,8 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
     main = jax.process_index() == 0
     record = dataclasses.asdict(config)
     check_workdir(workdir, record)
-    if not config.data.path:  # contradictions come before half a minute of generating
+    if not config.data.path and config.task != "image":
+        # Contradictions come before half a minute of generating.
         Experiment(config, config.data.train_examples)
     data = Data(load_source(config, "train"), load_source(config, "test"))
     experiment = Experiment(config, len(data.train))
@@ -80,6 +83,8 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
         if main:  # only now: a run that is refused changes nothing
             write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
             _introduce(experiment, data, state, start, restored, workdir)
+            if config.task == "image":
+                _show_batch(experiment, data, start, workdir)
         loop = _Loop(experiment, data, workdir, record, checkpoints, best, start)
         try:
             results = loop.run(state)
@@ -109,7 +114,7 @@ def _start(
     if found != required:
         raise ValueError(
             f"{restored.directory} was trained on data with fingerprint {found}, the data now has "
-            f"{required}: boards were changed, added or put in another order. Restore the data, "
+            f"{required}: examples were changed, added or put in another order. Restore the data, "
             "or use another --workdir."
         )
     check_same_experiment(restored.directory, restored.config, record)
@@ -130,10 +135,11 @@ def _introduce(
     """What a person wants to know before waiting."""
     print(parameter_table(state.params))
     print(f"device   {device_line()}")
-    print(f"train    {data_line(data.train, experiment.config)}")
-    print(f"test     {data_line(data.test, experiment.config)}")
+    print(f"train    {data_line(data.train, experiment)}")
+    print(f"test     {data_line(data.test, experiment)}")
     print(
-        f"length   {experiment.total:,} steps of {experiment.config.train.batch_size} boards, "
+        f"length   {experiment.total:,} steps of {experiment.config.train.batch_size} "
+        f"{experiment.task.examples}, "
         f"{experiment.epoch:,} an epoch"
     )
     print(f"workdir  {workdir}")
@@ -151,11 +157,51 @@ def _introduce(
     write_atomically(workdir / "run.json", json.dumps(environment, indent=2) + "\n")
 
 
+def _show_batch(experiment: Experiment, data: Data, start: int, workdir: Path) -> None:
+    """A picture of the first training batch as the network gets it: what augmentation did."""
+    from wonn_jax.pictures import save_images
+
+    config = experiment.config
+    batch = next(_batches(config, data, start, start + 1))
+    task: Any = experiment.task
+    key = stream_key(config.seed, "augmentation", start)
+    prepared = jax.device_get(task.prepare(jax.tree.map(jnp.asarray, batch), key))
+    # As many as are worth looking at; CutMix has mixed the whole batch.
+    images = np.asarray(prepared["input"][:32]) * task.deviation + task.mean
+    names = data.train.class_names
+    captions = [names[label] for label in batch["target"][:32]]
+    if "share" in prepared:
+        for i, (share, other) in enumerate(zip(prepared["share"], prepared["other"], strict=True)):
+            if i < len(captions) and share < 1:
+                captions[i] += f" {100 * share:.0f} %, {names[other]}"
+    path = workdir / "augmented.png"
+    save_images(path, images, captions, f"training images of step {start:,}, augmented")
+    print(f"picture  {path}: the first batch, augmented", flush=True)
+
+
+def _batches(config: Config, data: Data, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+    """This host's rows of the training batches number `start` to `stop` − 1."""
+    return train_batches(
+        data.train,
+        seed=config.seed,
+        start=start,
+        stop=stop,
+        batch_size=config.train.batch_size,
+        last_batch=config.train.last_batch,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+        workers=config.data.workers,
+        prefetch=config.data.prefetch,
+    )
+
+
 def _conclude(results: dict[str, float], workdir: Path) -> None:
     """The last evaluation, raw beside EMA, and where everything lies."""
     if results:
         print(metrics_table(split_weights(results)))
-    print(f"done: metrics.jsonl, boards/, checkpoints/ and TensorBoard scalars are in {workdir}")
+    print(
+        f"done: metrics.jsonl, predictions/, checkpoints/ and TensorBoard scalars are in {workdir}"
+    )
 
 
 class _Loop:
@@ -210,18 +256,7 @@ class _Loop:
 
     def run(self, state: TrainState) -> dict[str, float]:
         experiment, config = self.experiment, self.config
-        batches = train_batches(
-            self.data.train,
-            seed=config.seed,
-            start=self.start,
-            stop=self.total,
-            batch_size=config.train.batch_size,
-            last_batch=config.train.last_batch,
-            process=jax.process_index(),
-            processes=jax.process_count(),
-            workers=config.data.workers,
-            prefetch=config.data.prefetch,
-        )
+        batches = _batches(config, self.data, self.start, self.total)
         results: dict[str, float] = {}
         for step in range(self.start + 1, self.total + 1):
             batch = sharding.put_batch(next(batches), experiment.mesh)
@@ -260,7 +295,8 @@ class _Loop:
         step, device_metrics = self.pending
         self.pending = None
         values = {name: float(x) for name, x in jax.device_get(device_metrics).items()}
-        loss = ratio(values["loss"], values["cells"])
+        line = self.experiment.task.training_metrics(values)
+        loss = line["loss"]
         gradient, parameters = values["gradient_norm"], values["parameter_norm"]
         if not (math.isfinite(loss) and math.isfinite(gradient) and math.isfinite(parameters)):
             steps = self.checkpoints.steps()
@@ -273,10 +309,7 @@ class _Loop:
                 "with another --workdir."
             )
         if durations.due(step, self.log_every) or step == self.total:
-            line = {
-                "loss": loss,
-                "accuracy": ratio(values["exact"], values["boards"]),
-                "cell_accuracy": ratio(values["cells_right"], values["cells"]),
+            line |= {
                 "gradient_norm": gradient,
                 "parameter_norm": parameters,
                 "learning_rate": values["learning_rate"],
@@ -315,8 +348,8 @@ class _Loop:
         summary = ", ".join(
             f"{weights} {100 * results[f'{weights}_accuracy']:.1f} %" for weights in WEIGHTS
         )
-        self.progress.say(f"step {step}: exact boards {summary} ({seconds:.1f} s)")
-        if self.config.eval.boards:
+        self.progress.say(f"step {step}: {e.task.examples} right {summary} ({seconds:.1f} s)")
+        if self.config.eval.pictures:
             self._draw(step, evaluations)
         if self.config.checkpoint.best and self._is_best(step, results):
             self.best.save(step, state, self.record, self.data.fingerprint)
@@ -337,22 +370,23 @@ class _Loop:
         )
 
     def _draw(self, step: int, evaluations: dict[str, Evaluation]) -> None:
-        """A picture of the first boards of the test split."""
+        """A picture of the first examples of the test split and what is predicted for them."""
         if jax.process_index() != 0:
             return
-        from wonn_jax.pictures import save_boards  # matplotlib, only where it is needed
+        from wonn_jax.pictures import save_predictions  # matplotlib, only where it is needed
 
         batch = evaluations["raw"].batch
         # Process 0 has the first rows of the predictions on its first device.
         first = {w: x.predictions.addressable_shards[0].data for w, x in evaluations.items()}
-        n = min(self.config.eval.boards, int((batch["id"] >= 0).sum()), len(first["raw"]))
-        save_boards(
-            self.workdir / "boards" / f"step_{step:08d}.png",
+        n = min(self.config.eval.pictures, int((batch["id"] >= 0).sum()), len(first["raw"]))
+        save_predictions(
+            self.workdir / "predictions" / f"step_{step:08d}.png",
             self.config.task,
             batch["input"][:n],
             batch["target"][:n],
-            {w: np.asarray(boards)[:n] for w, boards in first.items()},
-            f"{self.config.task}, test boards after {step:,} steps",
+            {w: np.asarray(x)[:n] for w, x in first.items()},
+            f"{self.config.task}, test {self.experiment.task.examples} after {step:,} steps",
+            getattr(self.data.test, "class_names", ()),
         )
 
     def _save_is_due(self, step: int) -> bool:

@@ -1,4 +1,4 @@
-"""What carries phases and frequencies from one layer of oscillators to the next."""
+"""What carries phases and frequencies from one layer of oscillators to the next, and out."""
 
 from typing import Any
 
@@ -70,3 +70,31 @@ class FrequencyTransition(nn.Module):
         out = conv(both.shape[-1], self.width, 3, bias=True, dtype=self.dtype, name="conv")(both)
         norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
         return nn.relu(norm(out, train=train, weight=weight)).astype(omega.dtype)
+
+
+class Readout(nn.Module):
+    """Features of the final phases: embedding → conv C → 2C → norm → ReLU → conv 2C → C → norm.
+
+    Attributes:
+      sides: of the two convolutions' kernels, cells.
+    """
+
+    sides: tuple[int, int]
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, theta: Array, *, train: bool, weight: Array | None = None) -> Array:
+        """theta `[B, H, W, C]`, rad; weight `[B]` of examples → `[B, H, W, C]` in `dtype`."""
+        width = theta.shape[-1]
+        first, second = self.sides
+
+        def normalise(x: Array, name: str) -> Array:
+            norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=name)
+            return norm(x, train=train, weight=weight)
+
+        x = PhaseEmbedding(self.dtype, name="embedding")(theta)
+        x = conv(width, 2 * width, first, bias=False, dtype=self.dtype, name="conv_1")(x)
+        x = nn.relu(normalise(x, "norm_1"))
+        x = conv(2 * width, width, second, bias=False, dtype=self.dtype, name="conv_2")(x)
+        return normalise(x, "norm_2")

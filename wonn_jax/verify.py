@@ -11,7 +11,8 @@ import numpy as np
 
 from wonn_jax.interop import KINDS, UNUSED, from_pytorch, to_pytorch
 from wonn_jax.models.grid import GridModel
-from wonn_jax.tasks import TASKS
+from wonn_jax.models.image import KERNELS, ImageModel
+from wonn_jax.tasks import TASKS, ImageTask, Task
 
 Fixture = Mapping[str, np.ndarray]
 
@@ -31,7 +32,7 @@ def verify(path: str | Path, tolerance: float = 1e-8) -> bool:
     meta = json.loads(str(fixture["meta"]))
     if meta["kind"] not in KINDS:
         raise ValueError(f"{path} is of kind {meta['kind']!r}; this verifies {', '.join(KINDS)}.")
-    rows = [*_verify_export(fixture, meta), *_verify_grid(fixture, meta)]
+    rows = [*_verify_export(fixture, meta), *_verify_model(fixture, meta)]
     width = max(len(name) for name, _ in rows)
     good = True
     for name, error in rows:
@@ -63,48 +64,72 @@ def _verify_export(fixture: Fixture, meta: dict[str, Any]) -> list[Row]:
     return [("import and export", 0.0 if same else float("inf"))]
 
 
-def _verify_grid(fixture: Fixture, meta: dict[str, Any]) -> list[Row]:
-    arguments = dict(meta["model"])
+def _model(meta: dict[str, Any], classes: int, step_size: float) -> tuple[Task, Any]:
+    """The task and our model of a fixture, from the reference's arguments."""
+    arguments = meta["model"]
+    common = {
+        "width": arguments["ch"],
+        "layers": arguments["L"],
+        "steps": (arguments["T"],),
+        "heads": arguments.get("heads", 8),
+        "step_size": step_size,
+        "dtype": jnp.float64,
+    }
+    if meta["kind"] == "image":
+        return ImageTask(classes), ImageModel(
+            classes=classes,
+            widening=arguments.get("ch_final", arguments["ch"]) != arguments["ch"],
+            patch=arguments.get("input_patch_size", 1) if "imagenet" in arguments["data"] else 1,
+            interaction=arguments["si_func"],
+            group=arguments.get("group_size", 1),
+            coupling={"attn": "attention", "conv": "convolution"}[arguments["coupling"]],
+            kernels=tuple(arguments.get("kernel_sizes", KERNELS)),
+            norm="none" if arguments.get("norm") == "none" else "group",
+            transition_bias=meta.get("phase_bias", arguments.get("phase_bias", False)),
+            readout_side=arguments.get("output_ksize", 3),
+            **common,
+        )
+    task: Any = TASKS[meta["kind"]]()
+    return task, GridModel(
+        tokens=task.tokens,
+        classes=len(task.classes),
+        inject=task.inject,
+        normalise_transition=task.normalise_transition,
+        **common,
+    )
+
+
+def _verify_model(fixture: Fixture, meta: dict[str, Any]) -> list[Row]:
     weights = {n.removeprefix("param/"): x for n, x in fixture.items() if n.startswith("param/")}
     gamma = float(weights["gamma"][0])
     variables = jax.tree.map(jnp.asarray, from_pytorch(weights, step_size=gamma))
-    task = TASKS[meta["kind"]]()
-    model = GridModel(
-        tokens=task.tokens,
-        classes=len(task.classes),
-        width=arguments["ch"],
-        layers=arguments["L"],
-        steps=arguments["T"],
-        heads=arguments.get("heads", 8),
-        step_size=gamma,
-        inject=task.inject,
-        normalise_transition=task.normalise_transition,
-        dtype=jnp.float64,
-    )
-    tokens, target = jnp.asarray(fixture["input"]), jnp.asarray(fixture["target"])
+    task, model = _model(meta, fixture["eval/logits"].shape[-1], gamma)
+    inputs, target = jnp.asarray(fixture["input"]), jnp.asarray(fixture["target"])
     theta = jnp.asarray(fixture["theta0"]).transpose(0, 2, 3, 1)
-    given = jnp.asarray(fixture["is_input"]) if "is_input" in fixture else None
-    batch = {
-        "input": tokens,
-        "target": target,
-        "valid": jnp.ones(target.shape, bool),
-        "id": jnp.arange(len(target)),
-    }
+    batch = {"target": target, "id": jnp.arange(len(target))}
+    options = {}
+    if meta["kind"] == "image":
+        inputs = inputs.transpose(0, 2, 3, 1)
+    else:
+        batch["valid"] = jnp.ones(target.shape, bool)
+    if "is_input" in fixture:
+        options["given"] = jnp.asarray(fixture["is_input"])
+    batch["input"] = inputs
 
     @jax.jit
     def evaluate(variables):
-        return model.apply(variables, tokens, theta, given=given, trajectory=True, energies=True)
+        return model.apply(variables, inputs, theta, trajectory=True, energies=True, **options)
 
     @jax.jit
     def train(variables):
         def loss(params):
             output, updates = model.apply(
                 {**variables, "params": params},
-                tokens,
+                inputs,
                 theta,
-                given=given,
                 train=True,
                 mutable=["batch_stats"],
+                **options,
             )
             mean = task.loss_sum(output.logits, batch) / task.loss_count(batch)
             return mean, (output.logits, updates)

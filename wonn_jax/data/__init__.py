@@ -1,18 +1,23 @@
-"""Data: boards read or generated, and batches as a function of the step."""
+"""Data: boards read or generated, pictures read, and batches as a function of the step."""
 
 from pathlib import Path
 from typing import Any
 
 from wonn_jax.config import Config
-from wonn_jax.data.source import GridSource
+from wonn_jax.data.pipeline import Source, Transformed
+
+IMAGE_SETS = ("cifar10", "cifar100", "imagenet", "digits")
 
 
-def load_source(config: Config, split: str) -> GridSource:
-    """The 'train' or 'test' split of an experiment: its published arrays, or generated ones.
+def load_source(config: Config, split: str) -> Source:
+    """The 'train' or 'test' split of an experiment, as its model takes it.
 
     Raises:
-      FileNotFoundError, ValueError: data that is missing or not what the task needs.
+      OSError, ValueError: data that is missing or not what the task needs.
     """
+    # Imported here: TensorFlow Datasets is slow to import and not every command reads data.
+    if config.task == "image":
+        return _load_images(config, split)
     d = config.data
     path = str(Path(d.path).expanduser()) if d.path else ""
     common: dict[str, Any] = {
@@ -22,7 +27,6 @@ def load_source(config: Config, split: str) -> GridSource:
         "test_examples": d.test_examples,
         "seed": d.seed,
     }
-    # Imported here: TensorFlow Datasets is slow to import and not every command reads data.
     if config.task == "maze":
         from wonn_jax.data import maze
 
@@ -30,3 +34,37 @@ def load_source(config: Config, split: str) -> GridSource:
     from wonn_jax.data import sudoku
 
     return sudoku.load(path, **common)
+
+
+def _load_images(config: Config, split: str) -> Source:
+    from wonn_jax.data.augment import Augment, Evaluate
+
+    d = config.data
+    path = Path(d.path).expanduser() if d.path else ""
+    source: Any
+    if d.name == "digits":
+        from wonn_jax.data import digits
+
+        source = digits.load(split, d.classes)
+    elif d.name == "imagenet":
+        from wonn_jax.data import imagenet
+
+        source = imagenet.load(
+            path,
+            split=split,
+            classes=d.classes,
+            class_list=d.class_list,
+            damaged_limit=d.damaged_limit,
+        )
+    else:
+        from wonn_jax.data import cifar
+
+        source = cifar.load(
+            d.name, path, data_dir=Path(d.dir).expanduser(), split=split, classes=d.classes
+        )
+    transform = (
+        Augment(config.augment, d.image_size)
+        if split == "train"
+        else Evaluate(d.image_size, d.resize)
+    )
+    return Transformed(source, transform)

@@ -1,15 +1,16 @@
 """Batches as a pure function of (seed, step, row): no state to save, nothing to replay.
 
 Batch number k holds the same examples in the same rows whatever the number of hosts, devices
-or workers, and whether the run began at step 0 or at k. Every epoch has an order of its own.
+or workers, and whether the run began at step 0 or at k. Every epoch has an order of its own,
+and what is random about an example is a function of (seed, epoch, number of the example).
 """
 
 import dataclasses
 import functools
 import math
 import zlib
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import grain
 import numpy as np
@@ -21,7 +22,44 @@ class Source(Protocol):
     """Examples by number, as dictionaries of arrays."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]: ...
+
+    def example(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Example `index`; what is random about it is drawn from `rng`."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when any example, or their order, changes."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Transformed:
+    """Pictures with labels as the network takes them: each passed through `transform`.
+
+    Attributes:
+      source: gives `image` uint8 `[H, W, 3]` and `label`, by number.
+      transform: from an image and a generator to `[size, size, 3]`.
+    """
+
+    source: Any
+    transform: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def example(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        raw = self.source[index]
+        return {"input": self.transform(raw["image"], rng), "target": raw["label"]}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the source: what the transform does is in the configuration."""
+        return self.source.fingerprint
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.source.classes
 
 
 def steps_per_epoch(examples: int, batch_size: int, last_batch: str) -> int:
@@ -48,31 +86,32 @@ def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _TrainRow:
-    """Number of the example in a row of a training batch, or PADDING."""
+    """Number of the example in a row of a training batch, or PADDING, and the epoch."""
 
     seed: int
     examples: int
     batch_size: int
     steps_per_epoch: int
 
-    def __call__(self, step: int, row: int) -> int:
+    def __call__(self, step: int, row: int) -> tuple[int, int]:
         epoch, batch = divmod(step, self.steps_per_epoch)
         place = batch * self.batch_size + row
         if place >= self.examples:
-            return PADDING
-        return int(epoch_order(self.seed, epoch, self.examples)[place])
+            return PADDING, epoch
+        return int(epoch_order(self.seed, epoch, self.examples)[place]), epoch
 
 
 @dataclasses.dataclass(frozen=True)
 class _EvalRow:
-    """Number of the example in a row of an evaluation batch, or PADDING: each example once."""
+    """The same for evaluation: each example once, and no epochs."""
 
     examples: int
     batch_size: int
+    seed: int = 0
 
-    def __call__(self, step: int, row: int) -> int:
+    def __call__(self, step: int, row: int) -> tuple[int, int]:
         place = step * self.batch_size + row
-        return place if place < self.examples else PADDING
+        return (place if place < self.examples else PADDING), 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +128,11 @@ class _Load:
     def __call__(self, place: int) -> dict[str, np.ndarray]:
         local = self.batch_size // self.processes
         step, row = divmod(place, local)
-        index = self.plan(self.start + step, self.process * local + row)
+        index, epoch = self.plan(self.start + step, self.process * local + row)
         # A row of padding needs the right shapes only: `id` says that it counts for nothing.
-        example = dict(self.source[max(index, 0)])
+        number = max(index, 0)
+        rng = np.random.default_rng((self.plan.seed, zlib.crc32(b"augment"), epoch, number))
+        example = dict(self.source.example(number, rng))
         example["id"] = np.asarray(index, np.int32)
         return example
 

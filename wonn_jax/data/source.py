@@ -67,6 +67,10 @@ class GridSource:
             "valid": self._valid[index].copy(),
         }
 
+    def example(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Example `index`, in which nothing is random."""
+        return self[index]
+
     def __repr__(self) -> str:
         # Grain compares representations when it restores a position: name what is being read.
         return f"GridSource(name={self.name!r}, split={self.split!r}, count={len(self)})"

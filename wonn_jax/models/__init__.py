@@ -3,37 +3,58 @@
 import jax.numpy as jnp
 
 from wonn_jax.config import Config
-from wonn_jax.models.grid import GridModel, GridOutput
-from wonn_jax.tasks import TASKS, Task
+from wonn_jax.models.base import Model, Output
+from wonn_jax.models.grid import GridModel
+from wonn_jax.models.image import ImageModel
+from wonn_jax.models.resnet import ResNet
+from wonn_jax.tasks import TASKS, BoardTask, Task
 
-__all__ = ["GridModel", "GridOutput", "build"]
+__all__ = ["GridModel", "ImageModel", "Model", "Output", "ResNet", "build"]
 
 
-def build(config: Config, axis_name: str | None = None) -> tuple[Task, GridModel]:
+def build(config: Config, axis_name: str | None = None) -> tuple[Task, Model]:
     """The task and the model of an experiment.
 
     Args:
       config: the experiment.
       axis_name: mesh axis the batch is split over, inside `shard_map`.
     """
-    kind = TASKS[config.task]
-    task = kind(config.loss_weights) if config.loss_weights else kind()
+    task = TASKS[config.task].from_config(config)
     m = config.model
-    model = GridModel(
-        tokens=task.tokens,
-        classes=len(task.classes),
-        width=m.width,
-        layers=m.layers,
+    dtype = jnp.bfloat16 if m.precision == "bfloat16" else jnp.float32
+    if m.name == "resnet":
+        return task, ResNet(config.data.classes, m.width, axis_name=axis_name, dtype=dtype)
+    common = {
+        "width": m.width,
+        "layers": m.layers,
+        "heads": m.heads,
+        "step_size": m.step_size,
+        "norm": m.norm,
+        "attention": m.attention,
+        "remat": m.remat,
+        "keep_attention": m.keep_attention,
+        "axis_name": axis_name,
+        "dtype": dtype,
+    }
+    if isinstance(task, BoardTask):
+        return task, GridModel(
+            tokens=task.tokens,
+            classes=len(task.classes),
+            steps=m.steps,
+            inject=task.inject,
+            normalise_transition=task.normalise_transition,
+            **common,
+        )
+    return task, ImageModel(
+        classes=config.data.classes,
         steps=m.steps,
-        heads=m.heads,
-        step_size=m.step_size,
-        inject=task.inject,
-        normalise_transition=task.normalise_transition,
-        norm=m.norm,
-        attention=m.attention,
-        remat=m.remat,
-        keep_attention=m.keep_attention,
-        axis_name=axis_name,
-        dtype=jnp.bfloat16 if m.precision == "bfloat16" else jnp.float32,
+        widening=m.widening,
+        patch=m.patch,
+        interaction=m.interaction,
+        group=m.group,
+        coupling=m.coupling,
+        kernels=m.kernels,
+        transition_bias=m.transition_bias,
+        readout_side=m.readout_side,
+        **common,
     )
-    return task, model

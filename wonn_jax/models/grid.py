@@ -4,30 +4,18 @@ The architecture is that of the WONN paper (arXiv 2605.20922) in the details of 
 implementation, with which `wonn_jax.verify` compares it.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.attention import RESIDUALS
-from wonn_jax.coupling import AttentionCoupling, norm_groups
-from wonn_jax.dynamics import Evolution, evolve, wrap
-from wonn_jax.interactions import TRIGONOMETRIC
-from wonn_jax.layers import BatchNorm, conv
-from wonn_jax.rotary import grid_positions
-from wonn_jax.transitions import FrequencyTransition, PhaseEmbedding, PhaseTransition
-
-
-class GridOutput(NamedTuple):
-    """logits `[B, H, W, classes]`; layers: one `Evolution` per layer, on `[B, H, W, C]`.
-
-    Trajectories `[T, B, H, W, C]` and energies `[T, B]` are None unless asked for.
-    """
-
-    logits: Array
-    layers: tuple[Evolution, ...]
+from wonn_jax.coupling import norm_groups
+from wonn_jax.dynamics import wrap
+from wonn_jax.layer import OscillatorLayer, per_layer
+from wonn_jax.layers import conv
+from wonn_jax.models.base import Output
+from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
 
 
 class GridModel(nn.Module):
@@ -40,17 +28,14 @@ class GridModel(nn.Module):
       classes: number of cell classes of the output.
       width: channels C, a multiple of twice the number of heads.
       layers: L ≥ 1.
-      steps: T, steps of the dynamics in each layer.
+      steps: T, steps of the dynamics: one number for all layers, or one for each.
       heads: attention heads.
       step_size: γ, unit time.
       inject: where the input frequencies are added again from the second layer on: on 'all'
         cells (Maze) or on the 'given' ones (Sudoku).
       normalise_transition: see `PhaseTransition.normalise` (Sudoku).
       norm: of the coupling, see `AttentionCoupling`.
-      attention: attention kernel, see `attention.IMPLEMENTATIONS`.
-      remat: 0, 1 or k, see `evolve`.
-      keep_attention: with `remat`, keep the attention outputs of every step rather than
-        recompute them (the `per_head` kernel only).
+      attention, remat, keep_attention: see `OscillatorLayer`.
       axis_name: mesh axis the batch is split over, inside `shard_map`.
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
@@ -59,7 +44,7 @@ class GridModel(nn.Module):
     classes: int
     width: int
     layers: int
-    steps: int
+    steps: tuple[int, ...]
     heads: int = 8
     step_size: float = 0.1
     inject: str = "all"
@@ -75,6 +60,10 @@ class GridModel(nn.Module):
     def phase_dtype(self):
         return jnp.promote_types(self.dtype, jnp.float32)
 
+    def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the initial phases of one board `[H, W]`: `[H, W, C]`."""
+        return (*input_shape, self.width)
+
     @nn.compact
     def __call__(
         self,
@@ -87,7 +76,7 @@ class GridModel(nn.Module):
         steps: int | None = None,
         trajectory: bool = False,
         energies: bool = False,
-    ) -> GridOutput:
+    ) -> Output:
         """Runs the network.
 
         Args:
@@ -110,6 +99,7 @@ class GridModel(nn.Module):
         else:
             injected = omega_in
 
+        lengths = per_layer(self.steps, self.layers, "steps")
         records = []
         for layer in range(self.layers):
             if layer > 0:
@@ -124,66 +114,24 @@ class GridModel(nn.Module):
                     dtype=self.dtype,
                     name=f"phase_transition_{layer}",
                 )(theta)
-            evolution = self._evolve(layer, theta, omega, steps, trajectory, energies)
+            evolution = OscillatorLayer(
+                self.width,
+                lengths[layer],
+                self.step_size,
+                heads=self.heads,
+                norm=self.norm,
+                groups=norm_groups(self.width),
+                attention=self.attention,
+                remat=self.remat,
+                keep_attention=self.keep_attention,
+                dtype=self.dtype,
+                name=f"layer_{layer}",
+            )(theta, omega, steps=steps, trajectory=trajectory, energies=energies)
             theta = evolution.theta
             records.append(evolution)
 
-        return GridOutput(self._readout(theta, train, weight), tuple(records))
-
-    def _evolve(
-        self,
-        layer: int,
-        theta: Array,
-        omega: Array,
-        steps: int | None,
-        trajectory: bool,
-        energies: bool,
-    ) -> Evolution:
-        """T steps of one layer, on tokens `[B, H·W, C]`."""
-        coupling = AttentionCoupling(
-            self.width,
-            self.heads,
-            self.norm,
-            norm_groups(self.width),
-            self.attention,
-            self.dtype,
-            name=f"coupling_{layer}",
+        features = Readout((1, 3), self.axis_name, self.dtype, name="readout")(
+            theta, train=train, weight=weight
         )
-        board = theta.shape
-        flat = (board[0], -1, board[3])
-        codes = coupling.position_codes(jnp.asarray(grid_positions(*board[1:3])))
-        if self.is_initializing():  # parameters must exist before the scan
-            coupling(theta.reshape(flat), codes)
-        policy = jax.checkpoint_policies.save_only_these_names(*RESIDUALS)
-        theta, phases, energy = evolve(
-            theta.reshape(flat),
-            omega.reshape(flat),
-            **TRIGONOMETRIC._asdict(),
-            coupling=lambda influences: coupling(influences, codes),
-            step_size=self.step_size,
-            steps=self.steps if steps is None else steps,
-            event_ndim=2,
-            trajectory=trajectory,
-            energies=energies,
-            remat=self.remat,
-            remat_policy=policy if self.keep_attention else None,
-        )
-        if phases is not None:
-            phases = phases.reshape(-1, *board)
-        return Evolution(theta.reshape(board), phases, energy)
-
-    def _readout(self, theta: Array, train: bool, weight: Array | None) -> Array:
-        """Embedding → conv1×1 → norm → ReLU → conv3×3 → norm → conv1×1."""
-        width = self.width
-
-        def normalise(x: Array, name: str) -> Array:
-            norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=name)
-            return norm(x, train=train, weight=weight)
-
-        x = PhaseEmbedding(self.dtype, name="readout_embedding")(theta)
-        x = conv(width, 2 * width, 1, bias=False, dtype=self.dtype, name="readout_conv_1")(x)
-        x = nn.relu(normalise(x, "readout_norm_1"))
-        x = conv(2 * width, width, 3, bias=False, dtype=self.dtype, name="readout_conv_2")(x)
-        x = normalise(x, "readout_norm_2")
-        x = conv(width, self.classes, 1, bias=True, dtype=self.dtype, name="readout_logits")(x)
-        return x.astype(self.phase_dtype)
+        logits = conv(self.width, self.classes, 1, bias=True, dtype=self.dtype, name="logits")
+        return Output(logits(features).astype(self.phase_dtype), tuple(records))

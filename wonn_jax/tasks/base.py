@@ -1,16 +1,17 @@
-"""The contract of a task on boards, and what Maze and Sudoku share."""
+"""The contract of a task: what a batch is, its loss, its metrics."""
 
 import abc
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jax.numpy as jnp
-import optax
-from jax import Array
+from jax import Array, ShapeDtypeStruct
+
+from wonn_jax.config import Config
 
 Batch = dict[str, Array]
-"""`input` tokens `[B, H, W]`, `target` classes `[B, H, W]`, `valid` booleans `[B, H, W]` (cells
-that count), `id` `[B]` number of the example in its split, −1 for a row of padding."""
+"""`input` and `target` of every example, `id` `[B]`, its number in the split, −1 for a row of
+padding, and what else a task needs."""
 
 Counts = dict[str, Array]
 
@@ -22,24 +23,43 @@ def row_weight(batch: Batch) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """A task turns logits and a batch into a loss and into counts that can be added up.
-
-    Attributes:
-      loss_weights: meaning and default are the task's.
-    """
-
-    loss_weights: tuple[float, ...] = ()
+    """A task turns logits and a batch into a loss and into counts that can be added up."""
 
     name: ClassVar[str]
-    tokens: ClassVar[int]
-    classes: ClassVar[tuple[str, ...]]
-    inject: ClassVar[str]
-    normalise_transition: ClassVar[bool]
-    weight_names: ClassVar[tuple[str, ...]]
+    examples: ClassVar[str]  # what they are called, in the plural
+    weight_names: ClassVar[tuple[str, ...]]  # what config.loss_weights weighs
+
+    @classmethod
+    @abc.abstractmethod
+    def from_config(cls, config: Config) -> Self:
+        """The task of an experiment."""
 
     @abc.abstractmethod
-    def cell_weight(self, batch: Batch) -> Array:
-        """Weight of every cell in the loss `[B, H, W]`, apart from `valid` and padding."""
+    def abstract_batch(self, config: Config, rows: int) -> dict[str, ShapeDtypeStruct]:
+        """Shapes and dtypes of a batch as it comes from the data."""
+
+    def prepare(self, batch: Batch, key: Array | None = None) -> Batch:
+        """The batch as model and loss take it; random changes of training draw from `key`.
+
+        Sees the global batch. Without a key, as in evaluation, nothing is drawn.
+        """
+        return batch
+
+    @abc.abstractmethod
+    def loss_sum(self, logits: Array, batch: Batch) -> Array:
+        """Loss summed over the batch, a scalar."""
+
+    @abc.abstractmethod
+    def loss_count(self, batch: Batch) -> Array:
+        """What `loss_sum` is divided by, a scalar."""
+
+    @abc.abstractmethod
+    def training_counts(self, logits: Array, batch: Batch) -> Counts:
+        """Sums over the batch that are worth computing at every step; they add over batches."""
+
+    @abc.abstractmethod
+    def training_metrics(self, counts: dict[str, float]) -> dict[str, float]:
+        """Metrics from added-up `training_counts`, 'loss' and 'accuracy' among them."""
 
     @abc.abstractmethod
     def counts(self, logits: Array, batch: Batch) -> Counts:
@@ -48,40 +68,6 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def summarise(self, counts: dict[str, float]) -> dict[str, float]:
         """Metrics from added-up counts; one division each."""
-
-    def loss_sum(self, logits: Array, batch: Batch) -> Array:
-        """Weighted cross-entropy summed over the cells that count, a scalar."""
-        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, batch["target"])
-        return jnp.sum(jnp.where(counted(batch), entropy * self.cell_weight(batch), 0.0))
-
-    def loss_count(self, batch: Batch) -> Array:
-        """What `loss_sum` is divided by: the number of cells that count, a scalar."""
-        return counted(batch).sum().astype(jnp.float32)
-
-    def board_counts(self, logits: Array, batch: Batch) -> Counts:
-        """Counts that every task on boards has."""
-        right = logits.argmax(-1) == batch["target"]
-        cells = counted(batch)
-        return {
-            "loss": self.loss_sum(logits, batch),
-            "boards": row_weight(batch).sum(),
-            "exact": ((right | ~cells).all((1, 2)) * row_weight(batch)).sum(),
-            "cells": cells.sum(),
-            "cells_right": (right & cells).sum(),
-        }
-
-    @staticmethod
-    def board_metrics(counts: dict[str, float]) -> dict[str, float]:
-        return {
-            "loss": ratio(counts["loss"], counts["cells"]),
-            "accuracy": ratio(counts["exact"], counts["boards"]),
-            "cell_accuracy": ratio(counts["cells_right"], counts["cells"]),
-        }
-
-
-def counted(batch: Batch) -> Array:
-    """Cells that count `[B, H, W]`: valid ones of examples that are no padding."""
-    return batch["valid"] & (batch["id"] >= 0)[:, None, None]
 
 
 def ratio(part: float, whole: float) -> float:

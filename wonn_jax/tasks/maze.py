@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.tasks.base import Batch, Counts, Task, counted, ratio, row_weight
+from wonn_jax.tasks.base import Batch, Counts, ratio, row_weight
+from wonn_jax.tasks.boards import BoardTask, counted
 
 FREE, START, GOAL, PATH = 1, 2, 3, 4
 
 
 @dataclasses.dataclass(frozen=True)
-class MazeTask(Task):
+class MazeTask(BoardTask):
     """`loss_weights`: the weight of each class."""
 
     loss_weights: tuple[float, ...] = (1.0, 5.0, 2.0, 2.0, 5.0)
@@ -34,7 +35,7 @@ class MazeTask(Task):
 
     def counts(self, logits: Array, batch: Batch) -> Counts:
         predicted, target, cells = logits.argmax(-1), batch["target"], counted(batch)
-        counts = self.board_counts(logits, batch)
+        counts = self.training_counts(logits, batch)
         for number, name in enumerate(self.classes):
             of_class = cells & (target == number)
             counts[f"{name}_cells"] = of_class.sum()
@@ -46,7 +47,7 @@ class MazeTask(Task):
         return counts
 
     def summarise(self, counts: dict[str, float]) -> dict[str, float]:
-        metrics = self.board_metrics(counts)
+        metrics = self.training_metrics(counts)
         metrics["valid_path"] = ratio(counts["valid_paths"], counts["boards"])
         for name in self.classes:
             metrics[f"accuracy_{name}"] = ratio(counts[f"{name}_right"], counts[f"{name}_cells"])

@@ -6,11 +6,12 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.tasks.base import Batch, Counts, Task, counted, ratio
+from wonn_jax.tasks.base import Batch, Counts, ratio
+from wonn_jax.tasks.boards import BoardTask, counted
 
 
 @dataclasses.dataclass(frozen=True)
-class SudokuTask(Task):
+class SudokuTask(BoardTask):
     """`loss_weights`: the weight of given cells and of blank ones."""
 
     loss_weights: tuple[float, ...] = (1.0, 1.0)
@@ -27,7 +28,7 @@ class SudokuTask(Task):
         return jnp.where(batch["input"] > 0, given, blank)
 
     def counts(self, logits: Array, batch: Batch) -> Counts:
-        counts = self.board_counts(logits, batch)
+        counts = self.training_counts(logits, batch)
         right, cells = logits.argmax(-1) == batch["target"], counted(batch)
         given = cells & (batch["input"] > 0)
         blank = cells & (batch["input"] == 0)
@@ -37,7 +38,7 @@ class SudokuTask(Task):
         return counts
 
     def summarise(self, counts: dict[str, float]) -> dict[str, float]:
-        metrics = self.board_metrics(counts)
+        metrics = self.training_metrics(counts)
         for name in self.weight_names:
             metrics[f"accuracy_{name}"] = ratio(counts[f"{name}_right"], counts[f"{name}_cells"])
         return metrics

@@ -1,0 +1,376 @@
+"""Pictures made different for training, one at a time, in the processes that load.
+
+Every draw comes from the generator that the caller hands over; what acts on whole batches
+(CutMix, random erasing, normalising) is in `wonn_jax.data.mixing`, on the device.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+if TYPE_CHECKING:
+    from wonn_jax.config import AugmentConfig
+
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+RATIO = (3 / 4, 4 / 3)  # width to height of a crop
+TRIES = 10
+LEVELS = 30  # of RandAugment
+SEVERITY, WIDTH, DEPTH, LEVELS_OF_AUGMIX = 3, 3, 3, 9
+SMALL = 64 * 64  # pixels, up to which NumPy looks values up faster than Pillow
+
+Picture = np.ndarray | Image.Image
+Operation = Callable[[Image.Image, float, Image.Resampling], Image.Image]
+
+
+def crop_box(
+    height: int, width: int, scale: float, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Box of a random resized crop: top, left, height, width, in pixels.
+
+    Share of the area uniform in [scale, 1], ratio log-uniform in 3/4 to 4/3, ten tries; after
+    them the largest box in the middle with a ratio in these bounds (Szegedy et al.,
+    arXiv 1409.4842, section 6, with the fallback of torchvision).
+    """
+    low, high = math.log(RATIO[0]), math.log(RATIO[1])
+    for _ in range(TRIES):
+        area = height * width * (scale + (1 - scale) * rng.random())
+        ratio = math.exp(low + (high - low) * rng.random())
+        h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < h <= height and 0 < w <= width:
+            top, left = rng.integers(height - h, endpoint=True), rng.integers(width - w + 1)
+            return int(top), int(left), h, w
+    h = min(height, round(width / RATIO[0]))
+    w = min(width, round(height * RATIO[1]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def brightness(image: Image.Image, factor: float) -> Image.Image:
+    """Between black (0) and the picture (1), or beyond."""
+    return Image.blend(Image.new("RGB", image.size), image, factor)
+
+
+def contrast(image: Image.Image, factor: float) -> Image.Image:
+    """Between the mean of the luma, rounded (0), and the picture (1), or beyond."""
+    mean = int(np.asarray(image.convert("L")).mean() + 0.5)
+    return Image.blend(Image.new("RGB", image.size, (mean, mean, mean)), image, factor)
+
+
+def saturation(image: Image.Image, factor: float) -> Image.Image:
+    """Between the luma (0) and the picture (1), or beyond."""
+    return Image.blend(image.convert("L").convert("RGB"), image, factor)
+
+
+def sharpness(image: Image.Image, factor: float) -> Image.Image:
+    """Between the smoothed picture (0) and the picture (1), or beyond."""
+    return Image.blend(image.filter(ImageFilter.SMOOTH), image, factor)
+
+
+def hue(image: Image.Image, turn: float) -> Image.Image:
+    """All hues turned by a share of the circle, in 255 steps."""
+    values = np.array(image.convert("HSV"))
+    values[..., 0] += np.uint8(int(turn * 255) % 256)  # wraps
+    return Image.frombytes("HSV", image.size, values.tobytes()).convert("RGB")
+
+
+def solarize(image: Image.Image, threshold: float) -> Image.Image:
+    """Values from `threshold` on are inverted."""
+    return _look_up(image, _solarize_table(threshold))
+
+
+def posterize(image: Image.Image, bits: float) -> Image.Image:
+    """Only the highest bits of each value are kept."""
+    return _look_up(image, _posterize_table(int(bits)))
+
+
+def autocontrast(image: Image.Image) -> Image.Image:
+    """Each channel stretched so that its least value is 0 and its greatest 255."""
+    tables = np.tile(np.arange(256.0), (3, 1))
+    for table, (low, high) in zip(tables, image.getextrema(), strict=True):
+        if low < high:  # type: ignore[operator]
+            table -= low
+            table *= 255 / (high - low)  # type: ignore[operator]
+    return _look_up_channels(image, np.clip(tables + 1e-9, 0, 255).astype(np.uint8))
+
+
+def equalize(image: Image.Image) -> Image.Image:
+    """Each channel mapped so that its histogram is as flat as can be (as Pillow does it)."""
+    counts = np.array(image.histogram()).reshape(3, 256)
+    below = np.cumsum(counts, 1) - counts
+    last = counts[range(3), 255 - np.argmax(counts[:, ::-1] > 0, 1)]
+    step = (counts.sum(1) - last)[:, None] // 255
+    tables = np.where(step > 0, (step // 2 + below) // np.maximum(step, 1), np.arange(256))
+    return _look_up_channels(image, np.minimum(tables, 255).astype(np.uint8))
+
+
+@functools.cache
+def _solarize_table(threshold: float) -> bytes:
+    return bytes(v if v < threshold else 255 - v for v in range(256))
+
+
+@functools.cache
+def _posterize_table(bits: int) -> bytes:
+    return bytes(v & ~(2 ** (8 - bits) - 1) & 255 for v in range(256))
+
+
+def _look_up(image: Image.Image, table: bytes) -> Image.Image:
+    return Image.frombytes("RGB", image.size, image.tobytes().translate(table))
+
+
+def _look_up_channels(image: Image.Image, tables: np.ndarray) -> Image.Image:
+    if image.width * image.height > SMALL:
+        return image.point(tables.ravel().tolist())
+    values = np.asarray(image) + np.array([0, 256, 512])
+    return Image.frombytes("RGB", image.size, tables.ravel()[values].tobytes())
+
+
+def _affine(image: Image.Image, matrix: tuple[float, ...], resample: Image.Resampling):
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, resample)
+
+
+# Name: the operation, and whether the sign of its strength is drawn.
+OPERATIONS: dict[str, tuple[Operation, bool]] = {
+    "Identity": (lambda image, x, resample: image, False),
+    "ShearX": (lambda image, x, resample: _affine(image, (1, x, 0, 0, 1, 0), resample), True),
+    "ShearY": (lambda image, x, resample: _affine(image, (1, 0, 0, x, 1, 0), resample), True),
+    "TranslateX": (
+        lambda image, x, resample: _affine(image, (1, 0, -int(x), 0, 1, 0), resample),
+        True,
+    ),
+    "TranslateY": (
+        lambda image, x, resample: _affine(image, (1, 0, 0, 0, 1, -int(x)), resample),
+        True,
+    ),
+    "Rotate": (lambda image, x, resample: image.rotate(x, resample), True),
+    "Brightness": (lambda image, x, resample: brightness(image, 1 + x), True),
+    "Color": (lambda image, x, resample: saturation(image, 1 + x), True),
+    "Contrast": (lambda image, x, resample: contrast(image, 1 + x), True),
+    "Sharpness": (lambda image, x, resample: sharpness(image, 1 + x), True),
+    "Posterize": (lambda image, x, resample: posterize(image, x), False),
+    "Solarize": (lambda image, x, resample: solarize(image, x), False),
+    "AutoContrast": (lambda image, x, resample: autocontrast(image), False),
+    "Equalize": (lambda image, x, resample: equalize(image), False),
+}
+RANDAUGMENT = tuple(OPERATIONS)
+AUGMIX = RANDAUGMENT[1:]
+
+
+@functools.cache
+def strengths(share: float, reach: float, bits: int) -> dict[str, float]:
+    """How strong each operation is, `share` (0 to 1) of the way to its strongest.
+
+    Args:
+      share: of the range.
+      reach: of the longest translation, pixels.
+      bits: of the weakest posterisation.
+    """
+    enhance = dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), 0.9 * share)
+    return dict.fromkeys(OPERATIONS, 0.0) | {
+        "ShearX": 0.3 * share,
+        "ShearY": 0.3 * share,
+        "TranslateX": reach * share,
+        "TranslateY": reach * share,
+        "Rotate": 30 * share,  # degrees
+        **enhance,
+        "Posterize": bits - round(4 * share),
+        "Solarize": 255 * (1 - share),
+    }
+
+
+def _operate(
+    image: Image.Image,
+    name: str,
+    strength: float,
+    resample: Image.Resampling,
+    rng: np.random.Generator,
+) -> Image.Image:
+    operation, signed = OPERATIONS[name]
+    if signed:
+        if not strength:
+            return image  # all of them leave it as it is
+        if rng.random() < 0.5:
+            strength = -strength
+    return operation(image, strength, resample)
+
+
+def randaugment(
+    image: Image.Image, operations: int, magnitude: int, rng: np.random.Generator
+) -> Image.Image:
+    """So many operations out of fourteen, one after the other, all of one magnitude, 0 to 30.
+
+    Cubuk et al., arXiv 1909.13719, with the ranges that torchvision gives the magnitudes.
+    """
+    strength = strengths(magnitude / LEVELS, 150 / 331 * image.width, 8)
+    for _ in range(operations):
+        name = RANDAUGMENT[rng.integers(len(RANDAUGMENT))]
+        image = _operate(image, name, strength[name], Image.Resampling.NEAREST, rng)
+    return image
+
+
+def jitter(image: Image.Image, amounts: tuple[float, ...], rng: np.random.Generator) -> Image.Image:
+    """Colours changed at random, in random order.
+
+    Args:
+      image: RGB.
+      amounts: brightness, contrast and saturation x, for factors in [max(0, 1 - x), 1 + x],
+        and perhaps hue h, for a turn in [-h, h], share of the circle.
+      rng: draws.
+    """
+    changes = (brightness, contrast, saturation, hue)
+    for k in rng.permutation(len(amounts)):
+        x, u = amounts[k], rng.random()
+        if x:
+            low = max(0.0, 1 - x) if k < 3 else -x
+            high = 1 + x if k < 3 else x
+            image = changes[k](image, low + (high - low) * u)
+    return image
+
+
+def augmix(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    """The picture mixed with three chains of one to three operations each, rounded.
+
+    Hendrycks et al., arXiv 1912.02781, algorithm 1, with torchvision's usual settings:
+    all operations, severity 3 of 10, α = 1.
+
+    Returns:
+      uint8 `[H, W, 3]`.
+    """
+    own = rng.beta(1, 1)
+    mix = np.float32(own) * np.asarray(image)
+    for weight in (1 - own) * rng.dirichlet((1,) * WIDTH):
+        chain = image
+        for _ in range(rng.integers(DEPTH) + 1):
+            name = AUGMIX[rng.integers(len(AUGMIX))]
+            share = int(rng.integers(SEVERITY)) / LEVELS_OF_AUGMIX
+            strength = strengths(share, image.width / 3, 4)[name]
+            chain = _operate(chain, name, strength, Image.Resampling.BILINEAR, rng)
+        mix += np.float32(weight) * np.asarray(chain)
+    return (mix + np.float32(0.5)).astype(np.uint8)
+
+
+def _require(condition: bool, field: str, value: object, required: str, example: str) -> None:
+    if not condition:
+        raise ValueError(
+            f"config.augment.{field}={value!r} must be {required}: "
+            f"--config.augment.{field}={example}, say."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """The changes that a configuration asks for, in the order of its fields.
+
+    Attributes:
+      config: what to do; erasing and CutMix are left to `wonn_jax.data.mixing`.
+      size: side of the result, pixels.
+
+    Raises:
+      ValueError: a setting out of range.
+    """
+
+    config: "AugmentConfig"
+    size: int
+
+    def __post_init__(self) -> None:
+        c = self.config
+        _require(0 <= c.crop_scale <= 1, "crop_scale", c.crop_scale, "from 0 to 1", "0.08")
+        _require(
+            c.crop_filter in FILTERS, "crop_filter", c.crop_filter, " or ".join(FILTERS), "bilinear"
+        )
+        _require(c.randaugment >= 0, "randaugment", c.randaugment, "at least 0", "2")
+        _require(0 <= c.magnitude <= LEVELS, "magnitude", c.magnitude, "from 0 to 30", "9")
+        _require(
+            len(c.jitter) in (0, 3, 4)
+            and all(0 <= x < math.inf for x in c.jitter)
+            and max(c.jitter[3:], default=0.0) <= 0.5,
+            "jitter",
+            c.jitter,
+            "empty, or brightness, contrast, saturation and perhaps hue (at most 0.5), from 0 on",
+            "'(0.4,0.4,0.4,0.1)'",
+        )
+
+    def __call__(self, image: Picture, rng: np.random.Generator) -> np.ndarray:
+        """A changed copy.
+
+        Args:
+          image: uint8 `[H, W, 3]`; or RGB of Pillow, fresh from its decoder, which spares copies.
+          rng: the source of all draws.
+
+        Returns:
+          uint8 `[size, size, 3]`, perhaps read-only.
+
+        Raises:
+          ValueError: no colour picture of bytes; or not of this size, and no crop.
+        """
+        c, size = self.config, (self.size, self.size)
+        if c.crop_scale:
+            height, width = _height_width(image)
+            top, left, h, w = crop_box(height, width, c.crop_scale, rng)
+            if isinstance(image, Image.Image):
+                picture = image.crop((left, top, left + w, top + h))
+            else:
+                picture = Image.fromarray(image[top : top + h, left : left + w])
+            picture = picture.resize(size, FILTERS[c.crop_filter])
+        else:
+            picture = _exact(image, self.size, "--config.augment.crop_scale=0.08")
+        if c.flip and rng.random() < 0.5:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if c.randaugment:
+            picture = randaugment(picture, c.randaugment, c.magnitude, rng)
+        if c.jitter:
+            picture = jitter(picture, c.jitter, rng)
+        return augmix(picture, rng) if c.augmix else np.asarray(picture)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """The middle of a picture, without chance.
+
+    Attributes:
+      size: side of the result, pixels.
+      resize: length that the shorter side gets first (bilinear, antialiased); 0: the picture
+        has the size already.
+
+    Raises:
+      ValueError: the shorter side would not hold the crop.
+    """
+
+    size: int
+    resize: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resize and self.resize < self.size:
+            raise ValueError(
+                f"A shorter side of resize={self.resize} does not hold a crop of size={self.size}; "
+                f"use resize={round(self.size * 8 / 7)}, or resize=0 for pictures of that size."
+            )
+
+    def __call__(self, image: Picture) -> np.ndarray:
+        """The crop.
+
+        Args:
+          image: uint8 `[H, W, 3]`; or RGB of Pillow.
+
+        Returns:
+          uint8 `[size, size, 3]`, perhaps read-only.
+
+        Raises:
+          ValueError: no colour picture of bytes; or not of this size, and `resize` is 0.
+        """
+        if not self.resize:
+            return np.asarray(_exact(image, self.size, "resize=256"))
+        picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        short = min(picture.size)
+        box = []  # only what the crop shows is resized
+        for side in picture.size:
+            length = self.resize * side // short
+            start = round((length - self.size) / 2)
+            box.append((start * side / length, (start + self.size) * side / length))
+        (left, right), (top, bottom) = box
+        target = (self.size, self.size)
+        resampling = Image.Resampling.BILINEAR
+        return np.asarray(picture.resize(target, resampling, (left, top, right, bottom)))

@@ -1,0 +1,393 @@
+"""What the image data sets share: examples in memory, in class folders, in records of TFDS."""
+
+import abc
+import functools
+import hashlib
+import io
+import logging
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+from tqdm import tqdm
+
+from wonn_jax.data import source
+
+log = logging.getLogger(__name__)
+
+# What Pillow raises on damaged bytes; a file that cannot be opened at all is not among it.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class ImageSource(abc.ABC):
+    """Random access to one split of an image data set, as Grain asks for it.
+
+    Args:
+        name: of the data set.
+        split: "train" or "test".
+        classes: number of classes; labels are 0 to classes - 1.
+        count: number of examples.
+    """
+
+    def __init__(self, name: str, split: str, classes: int, count: int):
+        source.check_request(name, split, 1, 1)
+        self.name = name
+        self.split = split
+        self.classes = classes
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Example `index`: image uint8 `[H, W, 3]`, label int32 `[]`."""
+        index = int(index)
+        if not 0 <= index < len(self):
+            raise IndexError(
+                f"Example {index} of {self!r} was asked for. Required: 0 to {len(self) - 1}. "
+                "Take the index modulo len(source)."
+            )
+        image, label = self._example(index)
+        return {"image": image, "label": np.array(label, np.int32)}
+
+    def __repr__(self) -> str:
+        # Grain compares representations when it restores a position: name what is being read.
+        return (
+            f"{type(self).__name__}(name={self.name!r}, split={self.split!r}, "
+            f"classes={self.classes}, count={len(self)})"
+        )
+
+    @property
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """16 hex digits that change when any example, label, or their order, changes."""
+
+    @abc.abstractmethod
+    def _example(self, index: int) -> tuple[np.ndarray, int]:
+        """Image, the caller's own, and label of example `index`, which exists."""
+
+
+class ArraySource(ImageSource):
+    """Images in memory.
+
+    Args:
+        name: of the data set.
+        split: "train" or "test".
+        images: uint8 `[N, H, W, 3]`.
+        labels: integers `[N]`, 0 to classes - 1.
+        classes: number of classes.
+        where: file or folder, for messages; name and split if empty.
+
+    Raises:
+        ValueError: if the arrays are not of this kind.
+    """
+
+    def __init__(self, name: str, split: str, images, labels, classes: int, where: str = ""):
+        images, labels = np.asarray(images), np.asarray(labels)
+        _check_arrays(images, labels, classes, where or f"{name}/{split}")
+        super().__init__(name, split, classes, len(images))
+        self._images = images
+        self._labels = labels.astype(np.int32)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr((self._images.shape, self.classes)).encode())
+        for array in (self._images, self._labels):
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()[:16]
+
+    def _example(self, index: int) -> tuple[np.ndarray, int]:
+        return self._images[index].copy(), self._labels[index]
+
+
+def _check_arrays(images: np.ndarray, labels: np.ndarray, classes: int, where: str) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise ValueError(
+            f"{where}: found images {images.dtype} {list(images.shape)}. Required: uint8 "
+            "[N, H, W, 3], 0 to 255. Convert with numpy.uint8, and put the channels last."
+        )
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{where}: found labels {labels.dtype} {list(labels.shape)}. Required: integers [N]. "
+            "Convert with labels.reshape(-1).astype(numpy.int32)."
+        )
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{where}: found {len(images)} images and {len(labels)} labels. Required: one label "
+            "an image. Take both from the same data set."
+        )
+    if not len(images):
+        raise ValueError(f"{where}: found no image. Required: at least one. Write the set again.")
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise ValueError(
+            f"{where}: example {first} has label {labels[first]} ({int(wrong.sum())} of "
+            f"{len(labels)} labels are out of range). Required: 0 to {classes - 1}. Set "
+            "--config.data.classes to the number of classes of the data, or take other data."
+        )
+
+
+class DecodedSource(ImageSource):
+    """Images decoded at each access, by Pillow, to RGB; damaged ones are passed over.
+
+    In place of an image that cannot be decoded stands the next one that can, with its own label:
+    the same at every access. Each damaged image is logged once. More than `damaged_limit` of
+    them are an error; every process that loads counts those which it met itself. A file that
+    cannot be read at all raises OSError at once: that may pass, and the data must not depend
+    on it.
+
+    Args:
+        name: of the data set.
+        split: "train" or "test".
+        classes: number of classes.
+        count: number of examples.
+        damaged_limit: number of damaged images to put up with.
+    """
+
+    def __init__(self, name: str, split: str, classes: int, count: int, damaged_limit: int):
+        super().__init__(name, split, classes, count)
+        self._damaged_limit = damaged_limit
+        self._forget()
+
+    def _forget(self) -> None:
+        self._damaged: dict[int, str] = {}  # index and reason
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_damaged", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    @abc.abstractmethod
+    def _read(self, index: int) -> tuple[bytes | np.ndarray, int]:
+        """Encoded image, or uint8 `[H, W, 3]`, and label."""
+
+    @abc.abstractmethod
+    def _place(self, index: int) -> str:
+        """Where example `index` lies, for messages."""
+
+    def _example(self, index: int) -> tuple[np.ndarray, int]:
+        for candidate in range(index, index + len(self)):
+            candidate %= len(self)
+            if candidate not in self._damaged:
+                image, label = self._read(candidate)
+                if isinstance(image, np.ndarray):
+                    return image, label
+                try:
+                    with Image.open(io.BytesIO(image)) as opened:
+                        return np.array(opened.convert("RGB")), label
+                except _DAMAGE as error:
+                    self._note(candidate, str(error))
+            if len(self._damaged) > self._damaged_limit:
+                break
+        limit = min(self._damaged_limit, len(self) - 1)
+        some = "; ".join(f"{self._place(i)} ({self._damaged[i]})" for i in list(self._damaged)[:5])
+        raise ValueError(
+            f"{self!r}: {len(self._damaged)} images cannot be decoded, among them {some}. "
+            f"Required: at most {limit} of {len(self)}. Copy these files again, or put up with "
+            "more by --config.data.damaged_limit=N."
+        )
+
+    def _note(self, index: int, reason: str) -> None:
+        """Counts a damaged image, once."""
+        with self._lock:
+            if index in self._damaged:
+                return
+            self._damaged[index] = reason
+        log.warning(
+            "%s cannot be decoded: %s. The next readable image takes its place.",
+            self._place(index),
+            reason,
+        )
+
+
+class FolderSource(DecodedSource):
+    """Image files under one folder.
+
+    Its fingerprint is of the relative paths, the sizes and the labels of the files, in order;
+    nothing is decoded for it.
+
+    Args:
+        name: of the data set.
+        split: "train" or "test".
+        folder: where the files lie.
+        files: paths relative to it.
+        labels: integers `[N]`.
+        classes: number of classes.
+        damaged_limit: number of damaged images to put up with; see `DecodedSource`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        folder: str | os.PathLike,
+        files: Sequence[str],
+        labels: Sequence[int] | np.ndarray,
+        classes: int,
+        damaged_limit: int = 0,
+    ):
+        super().__init__(name, split, classes, len(files), damaged_limit)
+        self._folder = os.fspath(folder)
+        # An array, not a list: a million names would be 100 MB in every process that loads.
+        self._files = np.array([os.fsencode(file) for file in files])
+        self._labels = np.asarray(labels, np.int32)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for index, label in enumerate(self._labels):
+            size = os.path.getsize(self._place(index))
+            digest.update(b"%s\0%d %d\n" % (self._files[index], size, label))
+        return digest.hexdigest()[:16]
+
+    def _place(self, index: int) -> str:
+        return os.path.join(self._folder, os.fsdecode(self._files[index]))
+
+    def _read(self, index: int) -> tuple[bytes, int]:
+        with open(self._place(index), "rb") as file:
+            return file.read(), self._labels[index]
+
+
+class RecordSource(DecodedSource):
+    """A data set that TFDS has prepared as array_record, with features 'image' and 'label'.
+
+    Its fingerprint is of the names and sizes of the files of records and of the choice of
+    classes; no record is read for it.
+
+    Args:
+        name: of the data set.
+        split: "train" or "test".
+        folder: the one with dataset_info.json.
+        records: name of the split in TFDS.
+        classes: number of classes.
+        class_list: names of the classes to keep, in the order of their numbers; empty for all,
+            numbered as TFDS does. To find them every record of the split is read once.
+        damaged_limit: number of damaged images to put up with; see `DecodedSource`.
+
+    Raises:
+        ValueError: if the folder holds something else, or other classes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        folder: str,
+        records: str,
+        classes: int,
+        class_list: Sequence[str] = (),
+        damaged_limit: int = 0,
+    ):
+        builder = tfds.builder_from_directory(folder)
+        info = builder.info
+        self._folder, self._records = folder, records
+        self._check_info(info)
+        self._files = [os.fspath(file) for file in info.splits[records].filepaths]
+        label = info.features["label"]
+        self.image_shape = info.features["image"].shape  # None where images differ
+        encoded = isinstance(info.features["image"], tfds.features.Image)
+        # Pillow decodes, as it does files: TFDS would take OpenCV where it is installed.
+        decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
+        self._data = builder.as_data_source(records, decoders=decoders)
+        self._numbers = {number: number for number in range(label.num_classes)}
+        self._kept = np.arange(len(self._data))
+        if class_list:
+            names = list(label.names or ())
+            check_class_list(class_list, names, f"{folder} (labels of TFDS)")
+            self._numbers = {names.index(wnid): i for i, wnid in enumerate(class_list)}
+        check_class_count(len(self._numbers), classes, folder)
+        if class_list:
+            examples = tqdm(self._data, desc=f"classes of {name}/{split}", unit="image")
+            self._kept = np.flatnonzero([x["label"] in self._numbers for x in examples])
+        if not len(self._kept):
+            raise ValueError(
+                f"{folder}: split {records!r} has no example of the classes asked for. Required: "
+                "at least one. Prepare the data set again."
+            )
+        super().__init__(name, split, classes, len(self._kept), damaged_limit)
+
+    def _check_info(self, info: tfds.core.DatasetInfo) -> None:
+        if info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+            raise ValueError(
+                f"{self._folder} is written as {getattr(info.file_format, 'value', None)}. "
+                "Required: array_record, the format with random access. Type: tfds "
+                "convert_format, or prepare it again with file_format='array_record'."
+            )
+        if self._records not in info.splits:
+            raise ValueError(
+                f"{self._folder} has the splits {sorted(info.splits)}. Required: "
+                f"{self._records!r}. Prepare the whole data set, not a part."
+            )
+        missing = {"image", "label"} - set(info.features)
+        if missing or not isinstance(info.features["label"], tfds.features.ClassLabel):
+            raise ValueError(
+                f"{self._folder} has the features {dict(info.features)}. Required: image, and "
+                "label as ClassLabel. Use --config.data.path=FOLDER with the folder of another set."
+            )
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr(self._numbers).encode())
+        for file in self._files:
+            digest.update(f"{os.path.basename(file)}\0{os.path.getsize(file)}\n".encode())
+        digest.update(self._kept.tobytes())
+        return digest.hexdigest()[:16]
+
+    def _place(self, index: int) -> str:
+        return f"record {self._kept[index]} of {self._folder}/{self._records}"
+
+    def _read(self, index: int) -> tuple[bytes | np.ndarray, int]:
+        record = self._data[int(self._kept[index])]
+        if record["label"] not in self._numbers:
+            raise ValueError(
+                f"{self._place(index)} has label {record['label']}. Required: 0 to "
+                f"{self.classes - 1}. Use a split with labels."
+            )
+        return record["image"], self._numbers[record["label"]]
+
+
+def check_class_count(found: int, classes: int, where: str) -> None:
+    """Raises ValueError unless `where` has as many classes as are configured."""
+    if found != classes:
+        raise ValueError(
+            f"{where} has {found} classes. Required: {classes}, as configured. Type "
+            f"--config.data.classes={found}, or --config.data.class_list=FILE with the {classes} "
+            "names to keep, one a line."
+        )
+
+
+def check_class_list(class_list: Sequence[str], names: Sequence[str], where: str) -> None:
+    """Raises ValueError if a wanted class occurs twice, or is not among `names`."""
+    twice = sorted({name for name in class_list if class_list.count(name) > 1})
+    missing = sorted(set(class_list) - set(names))
+    if twice or missing:
+        raise ValueError(
+            f"The class list has {_some(twice)} more than once and {_some(missing)} which "
+            f"{where} does not have. Required: each class once, by a name that is there. Correct "
+            "the file of --config.data.class_list."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names for a message: the first five."""
+    rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return (", ".join(names[:5]) or "nothing") + rest

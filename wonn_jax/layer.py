@@ -1,0 +1,157 @@
+"""One layer of oscillators on a grid: S, I and a coupling, run for T steps."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from wonn_jax.attention import RESIDUALS
+from wonn_jax.coupling import AttentionCoupling, ConvolutionCoupling
+from wonn_jax.dynamics import Evolution, PhaseMap, evolve
+from wonn_jax.interactions import (
+    INTERACTIONS,
+    TRIGONOMETRIC,
+    Interaction,
+    LearnedSensitivity,
+    PatchInfluence,
+    spread,
+)
+from wonn_jax.rotary import grid_positions
+
+COUPLINGS = ("attention", "convolution")
+
+
+def per_layer(values: tuple[int, ...], layers: int, name: str) -> tuple[int, ...]:
+    """One value for all layers, or one for each, as one for each.
+
+    Raises:
+      ValueError: another number of values.
+    """
+    if len(values) == 1:
+        return values * layers
+    if len(values) != layers:
+        raise ValueError(
+            f"{name}={values} has {len(values)} values for layers={layers}; give one for all, or "
+            "one for each layer."
+        )
+    return values
+
+
+class OscillatorLayer(nn.Module):
+    """Oscillators on a grid, one per cell and channel, that evolve for T steps.
+
+    Attributes:
+      width: channels C; with attention a multiple of twice the number of heads.
+      steps: T.
+      step_size: γ, unit time.
+      interaction: S and I, see `interactions.INTERACTIONS`.
+      group: N, side of the patches that emit an influence together; 1 for 'fixed'.
+      coupling: 'attention' over the whole grid of influences, or 'convolution'.
+      heads: of the attention.
+      kernel: side of the convolution.
+      norm: of the coupling, see `AttentionCoupling`.
+      groups: of that norm, a divisor of `width`.
+      attention: attention kernel, see `attention.IMPLEMENTATIONS`.
+      remat: 0, 1 or k, see `evolve`.
+      keep_attention: with `remat`, keep the attention outputs of every step rather than
+        recompute them (the `per_head` kernel only).
+      dtype: of the maps; phases, energies and norms are float32 at least.
+    """
+
+    width: int
+    steps: int
+    step_size: float = 0.1
+    interaction: str = "fixed"
+    group: int = 1
+    coupling: str = "attention"
+    heads: int = 8
+    kernel: int = 3
+    norm: str = "group"
+    groups: int = 8
+    attention: str = "auto"
+    remat: int = 0
+    keep_attention: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        theta: Array,
+        omega: Array,
+        *,
+        steps: int | None = None,
+        trajectory: bool = False,
+        energies: bool = False,
+    ) -> Evolution:
+        """theta (rad) and omega (rad per unit time) `[B, H, W, C]`; `steps` instead of T.
+
+        Returns:
+          Phases `[B, H, W, C]`; on request the trajectory `[T, B, H, W, C]` and energies `[T, B]`.
+        """
+        interaction = self._interaction()
+        grid = tuple(-(-side // self.group) for side in theta.shape[1:3])
+        coupling = self._coupling(grid)
+        if self.is_initializing():  # parameters must exist before the scan
+            coupling(interaction.influence(theta))
+            interaction.sensitivity(theta)
+        policy = jax.checkpoint_policies.save_only_these_names(*RESIDUALS)
+        return evolve(
+            theta,
+            omega,
+            **interaction._asdict(),
+            coupling=coupling,
+            step_size=self.step_size,
+            steps=self.steps if steps is None else steps,
+            event_ndim=3,
+            expand=lambda field: spread(field, self.group, *theta.shape[1:3]),
+            trajectory=trajectory,
+            energies=energies,
+            remat=self.remat,
+            remat_policy=policy if self.keep_attention else None,
+        )
+
+    def _interaction(self) -> Interaction:
+        if self.interaction not in INTERACTIONS:
+            raise ValueError(
+                f"interaction={self.interaction!r} is unknown; use one of "
+                f"{', '.join(INTERACTIONS)}."
+            )
+        if self.interaction == "fixed":
+            if self.group != 1:
+                raise ValueError(
+                    f"group={self.group} has no effect on the fixed influence sin θ; use "
+                    "interaction='trig' or 'mlp', or group=1."
+                )
+            return TRIGONOMETRIC
+        influence = PatchInfluence(self.group, self.interaction, dtype=self.dtype, name="influence")
+        if self.interaction == "trig":
+            return Interaction(jnp.cos, influence)
+        return Interaction(LearnedSensitivity(dtype=self.dtype, name="sensitivity"), influence)
+
+    def _coupling(self, grid: tuple[int, int]) -> PhaseMap:
+        if self.coupling not in COUPLINGS:
+            raise ValueError(
+                f"coupling={self.coupling!r} is unknown; use one of {', '.join(COUPLINGS)}."
+            )
+        if self.coupling == "convolution":
+            return ConvolutionCoupling(
+                self.width, self.kernel, self.norm, self.groups, self.dtype, name="coupling"
+            )
+        attention = AttentionCoupling(
+            self.width,
+            self.heads,
+            self.norm,
+            self.groups,
+            self.attention,
+            self.dtype,
+            name="coupling",
+        )
+        codes = attention.position_codes(jnp.asarray(grid_positions(*grid)))
+
+        def couple(influences: Array) -> Array:
+            tokens = influences.reshape(influences.shape[0], -1, self.width)
+            return attention(tokens, codes).reshape(influences.shape)
+
+        return couple

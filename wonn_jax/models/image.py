@@ -1,0 +1,170 @@
+"""The Winfree network for pictures: CIFAR and ImageNet.
+
+The architecture is that of the WONN paper (arXiv 2605.20922) in the details of its reference
+implementation, with which `wonn_jax.verify` compares it.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from wonn_jax.dynamics import wrap
+from wonn_jax.layer import OscillatorLayer, per_layer
+from wonn_jax.layers import BatchNorm, conv, dense
+from wonn_jax.models.base import Output
+from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
+
+KERNELS = (7, 5, 5, 3, 3, 3)
+"""Kernel sides of the paper's convolutional coupling, layer by layer."""
+
+
+def layer_widths(width: int, layers: int, widening: bool) -> tuple[int, ...]:
+    """Channels of each layer: all C, or C, 2C, 2C and 4C from the fourth layer on.
+
+    Raises:
+      ValueError: fewer than four layers to widen over.
+    """
+    if not widening:
+        return (width,) * layers
+    if layers < 4:
+        raise ValueError(
+            f"A widening network needs at least 4 layers (C, 2C, 2C, 4C, …), not layers={layers}."
+        )
+    return (width, 2 * width, 2 * width) + (4 * width,) * (layers - 3)
+
+
+class ImageModel(nn.Module):
+    """Layers of oscillators on a grid of cells or patches of a picture.
+
+    Attributes:
+      classes: number of classes.
+      width: channels C of the first layer; with attention a multiple of twice the heads.
+      layers: L ≥ 1.
+      steps: T, steps of the dynamics: one number for all layers, or one for each.
+      widening: C, 2C, 2C, 4C, … instead of C in every layer; needs L ≥ 4.
+      patch: side p of the stem's patches; 1: a 3×3 convolution at every pixel (CIFAR).
+      interaction, group, coupling, heads, norm, attention, remat, keep_attention, step_size: see
+        `OscillatorLayer`.
+      kernels: sides of the convolutional coupling's kernels, one for all layers or one for each.
+      transition_bias: whether the phase transitions have a bias (the paper's ImageNet-100 models).
+      readout_side: side of the readout's first convolution, 3 or 1.
+      axis_name: mesh axis the batch is split over, inside `shard_map`.
+      dtype: of the maps; phases, energies and norms are float32 at least.
+    """
+
+    classes: int
+    width: int
+    layers: int = 6
+    steps: tuple[int, ...] = (3,)
+    widening: bool = False
+    patch: int = 1
+    interaction: str = "trig"
+    group: int = 2
+    coupling: str = "attention"
+    kernels: tuple[int, ...] = KERNELS
+    heads: int = 8
+    norm: str = "group"
+    step_size: float = 0.1
+    transition_bias: bool = False
+    readout_side: int = 3
+    attention: str = "auto"
+    remat: int = 0
+    keep_attention: bool = True
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @property
+    def phase_dtype(self):
+        return jnp.promote_types(self.dtype, jnp.float32)
+
+    def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the initial phases of one picture `[H, W, 3]`: `[⌊H/p⌋, ⌊W/p⌋, C]`."""
+        height, width = input_shape[:2]
+        return (height // self.patch, width // self.patch, self.width)
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Array,
+        theta: Array,
+        *,
+        weight: Array | None = None,
+        train: bool = False,
+        steps: int | None = None,
+        trajectory: bool = False,
+        energies: bool = False,
+    ) -> Output:
+        """Runs the network.
+
+        Args:
+          images: normalised pictures `[B, H, W, 3]`.
+          theta: initial phases of the first layer, `[B, *phase_shape]`, rad.
+          weight: `[B]` of 0 and 1: examples of weight 0 are padding, unseen by BatchNorm.
+          train: batch statistics instead of running ones, which move ('batch_stats' mutable).
+          steps: T of every layer at inference, if not that of training.
+          trajectory, energies: record these in every layer.
+        """
+        widths = layer_widths(self.width, self.layers, self.widening)
+        lengths = per_layer(self.steps, self.layers, "steps")
+        sides = (3,) * self.layers
+        if self.coupling == "convolution":
+            sides = per_layer(self.kernels[: self.layers], self.layers, "kernels")
+        omega = self._stem(images, train, weight).astype(self.phase_dtype)
+        theta = wrap(theta.astype(self.phase_dtype))
+        records = []
+        for layer, width in enumerate(widths):
+            if layer > 0:
+                # The frequencies read the phases of the layer before, so they go first.
+                omega = FrequencyTransition(
+                    width, self.axis_name, self.dtype, name=f"frequency_transition_{layer}"
+                )(theta, omega, train=train, weight=weight)
+                theta = PhaseTransition(
+                    width,
+                    bias=self.transition_bias,
+                    normalise=True,
+                    dtype=self.dtype,
+                    name=f"phase_transition_{layer}",
+                )(theta)
+            evolution = OscillatorLayer(
+                width,
+                lengths[layer],
+                self.step_size,
+                self.interaction,
+                self.group,
+                self.coupling,
+                self.heads,
+                sides[layer],
+                self.norm,
+                8 if width % 8 == 0 else 1,
+                self.attention,
+                self.remat,
+                self.keep_attention,
+                self.dtype,
+                name=f"layer_{layer}",
+            )(theta, omega, steps=steps, trajectory=trajectory, energies=energies)
+            theta = evolution.theta
+            records.append(evolution)
+
+        features = Readout((self.readout_side, 1), self.axis_name, self.dtype, name="readout")(
+            theta, train=train, weight=weight
+        )
+        # Of the whole grid at once: a sum of many cells, so not in bfloat16.
+        pooled = features.astype(self.phase_dtype).mean((1, 2))
+        logits = dense(widths[-1], self.classes, dtype=self.dtype, name="logits")(pooled)
+        return Output(logits.astype(self.phase_dtype), tuple(records))
+
+    def _stem(self, images: Array, train: bool, weight: Array | None) -> Array:
+        """ω_0 of every cell: a convolution, norm and ReLU."""
+        stem = conv(
+            images.shape[-1],
+            self.width,
+            3 if self.patch == 1 else self.patch,
+            stride=self.patch,
+            bias=False,
+            dtype=self.dtype,
+            name="stem_conv",
+        )
+        norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="stem_norm")
+        return nn.relu(norm(stem(images), train=train, weight=weight))

@@ -1,0 +1,94 @@
+"""Residual network for small pictures, a baseline without oscillators.
+
+The CIFAR form of ResNet-18 (He et al., arXiv 1512.03385): basic blocks behind a 3×3 stem of
+stride 1, no pooling before them.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from wonn_jax.layers import BatchNorm, dense
+from wonn_jax.models.base import Output
+
+_kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class ResNet(nn.Module):
+    """Stages of basic blocks, each stage after the first at half the sides and twice the width.
+
+    Attributes:
+      classes: number of classes.
+      width: channels of the first stage.
+      blocks: number of blocks in each stage.
+      axis_name: mesh axis the batch is split over, inside `shard_map`.
+      dtype: of the maps; statistics of norms and logits are float32 at least.
+    """
+
+    classes: int
+    width: int = 64
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of one example's initial phases: there are none."""
+        return (0,)
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Array,
+        theta: Array | None = None,
+        *,
+        weight: Array | None = None,
+        train: bool = False,
+    ) -> Output:
+        """Runs the network.
+
+        Args:
+          images: `[B, H, W, 3]`, normalised.
+          theta: `[B, 0]` or None; not read.
+          weight: `[B]` of 0 and 1: examples of weight 0 are padding, unseen by BatchNorm.
+          train: batch statistics instead of running ones, which move ('batch_stats' mutable).
+        """
+
+        def convolve(x: Array, width: int, side: int, stride: int, name: str) -> Array:
+            # Not 'SAME': at stride 2 that pads an even side at its end alone.
+            pad = side // 2
+            return nn.Conv(
+                width,
+                (side, side),
+                strides=(stride, stride),
+                padding=((pad, pad), (pad, pad)),
+                use_bias=False,
+                dtype=self.dtype,
+                kernel_init=_kernel_init,
+                name=name,
+            )(x)
+
+        def normalise(x: Array, name: str) -> Array:
+            norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=name)
+            return norm(x, train=train, weight=weight)
+
+        def block(x: Array, width: int, stride: int, name: str) -> Array:
+            """conv3×3 → norm → ReLU → conv3×3 → norm, added to x, then ReLU."""
+            out = convolve(x, width, 3, stride, f"{name}_conv_1")
+            out = nn.relu(normalise(out, f"{name}_norm_1"))
+            out = convolve(out, width, 3, 1, f"{name}_conv_2")
+            out = normalise(out, f"{name}_norm_2")
+            if x.shape != out.shape:
+                x = convolve(x, width, 1, stride, f"{name}_shortcut_conv")
+                x = normalise(x, f"{name}_shortcut_norm")
+            return nn.relu(out + x)
+
+        x = nn.relu(normalise(convolve(images, self.width, 3, 1, "stem_conv"), "stem_norm"))
+        for stage, count in enumerate(self.blocks):
+            for index in range(count):
+                stride = 2 if stage > 0 and index == 0 else 1
+                x = block(x, self.width * 2**stage, stride, f"stage_{stage}_block_{index}")
+        x = x.astype(jnp.promote_types(self.dtype, jnp.float32)).mean((1, 2))
+        x = dense(x.shape[-1], self.classes, dtype=self.dtype, name="logits")(x)
+        return Output(x.astype(jnp.promote_types(self.dtype, jnp.float32)))
