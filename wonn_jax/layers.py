@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.convolution import convolve
+
 _kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
@@ -48,6 +50,7 @@ def conv(
         dtype=dtype,
         kernel_init=_kernel_init,
         bias_init=uniform_init(inputs * side * side),
+        conv_general_dilated=convolve,
         name=name,
     )
 

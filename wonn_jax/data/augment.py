@@ -89,12 +89,12 @@ def posterize(image: Image.Image, bits: float) -> Image.Image:
 
 def autocontrast(image: Image.Image) -> Image.Image:
     """Each channel stretched so that its least value is 0 and its greatest 255."""
-    tables = np.tile(np.arange(256.0), (3, 1))
-    for table, (low, high) in zip(tables, image.getextrema(), strict=True):
-        if low < high:  # type: ignore[operator]
-            table -= low
-            table *= 255 / (high - low)  # type: ignore[operator]
-    return _look_up_channels(image, np.clip(tables + 1e-9, 0, 255).astype(np.uint8))
+    seen = np.array(image.histogram()).reshape(3, 256) > 0
+    low, high = np.argmax(seen, 1), 255 - np.argmax(seen[:, ::-1], 1)
+    flat = low == high
+    low, high = np.where(flat, 0, low)[:, None], np.where(flat, 255, high)[:, None]
+    tables = (np.arange(256) - low) * 255 // (high - low)
+    return _look_up_channels(image, np.clip(tables, 0, 255).astype(np.uint8))
 
 
 def equalize(image: Image.Image) -> Image.Image:
@@ -252,12 +252,30 @@ def augmix(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
     return (mix + np.float32(0.5)).astype(np.uint8)
 
 
-def _require(condition: bool, field: str, value: object, required: str, example: str) -> None:
-    if not condition:
+def _height_width(image: Picture) -> tuple[int, int]:
+    """Of a colour picture of bytes; anything else is an error."""
+    if isinstance(image, Image.Image):
+        if image.mode == "RGB":
+            return image.height, image.width
+        found = f"a picture of mode {image.mode}"
+    else:
+        if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+            return image.shape[0], image.shape[1]
+        found = f"{image.dtype} {list(image.shape)}"
+    raise ValueError(
+        f"A picture must be uint8 [H, W, 3], not {found}; for one of Pillow, "
+        "np.asarray(image.convert('RGB'))."
+    )
+
+
+def _exact(image: Picture, size: int, option: str) -> Image.Image:
+    height, width = _height_width(image)
+    if (height, width) != (size, size):
         raise ValueError(
-            f"config.augment.{field}={value!r} must be {required}: "
-            f"--config.augment.{field}={example}, say."
+            f"The picture has {height}×{width} pixels; without a change of size it must have "
+            f"{size}×{size}. Use pictures of that size, or {option}."
         )
+    return image if isinstance(image, Image.Image) else Image.fromarray(image)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,33 +283,13 @@ class Augment:
     """The changes that a configuration asks for, in the order of its fields.
 
     Attributes:
-      config: what to do; erasing and CutMix are left to `wonn_jax.data.mixing`.
+      config: what to do, checked (`wonn_jax.config.freeze`); erasing and CutMix are left to
+        `wonn_jax.data.mixing`.
       size: side of the result, pixels.
-
-    Raises:
-      ValueError: a setting out of range.
     """
 
     config: "AugmentConfig"
     size: int
-
-    def __post_init__(self) -> None:
-        c = self.config
-        _require(0 <= c.crop_scale <= 1, "crop_scale", c.crop_scale, "from 0 to 1", "0.08")
-        _require(
-            c.crop_filter in FILTERS, "crop_filter", c.crop_filter, " or ".join(FILTERS), "bilinear"
-        )
-        _require(c.randaugment >= 0, "randaugment", c.randaugment, "at least 0", "2")
-        _require(0 <= c.magnitude <= LEVELS, "magnitude", c.magnitude, "from 0 to 30", "9")
-        _require(
-            len(c.jitter) in (0, 3, 4)
-            and all(0 <= x < math.inf for x in c.jitter)
-            and max(c.jitter[3:], default=0.0) <= 0.5,
-            "jitter",
-            c.jitter,
-            "empty, or brightness, contrast, saturation and perhaps hue (at most 0.5), from 0 on",
-            "'(0.4,0.4,0.4,0.1)'",
-        )
 
     def __call__(self, image: Picture, rng: np.random.Generator) -> np.ndarray:
         """A changed copy.
@@ -349,11 +347,12 @@ class Evaluate:
                 f"use resize={round(self.size * 8 / 7)}, or resize=0 for pictures of that size."
             )
 
-    def __call__(self, image: Picture) -> np.ndarray:
+    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> np.ndarray:
         """The crop.
 
         Args:
           image: uint8 `[H, W, 3]`; or RGB of Pillow.
+          rng: not used; here so that an `Augment` can stand in the same place.
 
         Returns:
           uint8 `[size, size, 3]`, perhaps read-only.
@@ -363,14 +362,14 @@ class Evaluate:
         """
         if not self.resize:
             return np.asarray(_exact(image, self.size, "resize=256"))
-        picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-        short = min(picture.size)
+        height, width = _height_width(image)
         box = []  # only what the crop shows is resized
-        for side in picture.size:
-            length = self.resize * side // short
+        for side in (width, height):
+            length = self.resize * side // min(height, width)
             start = round((length - self.size) / 2)
             box.append((start * side / length, (start + self.size) * side / length))
         (left, right), (top, bottom) = box
-        target = (self.size, self.size)
-        resampling = Image.Resampling.BILINEAR
-        return np.asarray(picture.resize(target, resampling, (left, top, right, bottom)))
+        picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        return np.asarray(
+            picture.resize((self.size, self.size), FILTERS["bilinear"], (left, top, right, bottom))
+        )

@@ -28,6 +28,7 @@ _DAMAGE = (
     ValueError,
     EOFError,
     IndexError,
+    OverflowError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -40,15 +41,15 @@ class ImageSource(abc.ABC):
     Args:
         name: of the data set.
         split: "train" or "test".
-        classes: number of classes; labels are 0 to classes - 1.
+        classes: names of the classes, in the order of their labels 0, 1, ...
         count: number of examples.
     """
 
-    def __init__(self, name: str, split: str, classes: int, count: int):
+    def __init__(self, name: str, split: str, classes: Sequence[str], count: int):
         source.check_request(name, split, 1, 1)
         self.name = name
         self.split = split
-        self.classes = classes
+        self.classes = tuple(classes)
         self._count = count
 
     def __len__(self) -> int:
@@ -69,7 +70,7 @@ class ImageSource(abc.ABC):
         # Grain compares representations when it restores a position: name what is being read.
         return (
             f"{type(self).__name__}(name={self.name!r}, split={self.split!r}, "
-            f"classes={self.classes}, count={len(self)})"
+            f"classes={len(self.classes)}, count={len(self)})"
         )
 
     @property
@@ -89,26 +90,28 @@ class ArraySource(ImageSource):
         name: of the data set.
         split: "train" or "test".
         images: uint8 `[N, H, W, 3]`.
-        labels: integers `[N]`, 0 to classes - 1.
-        classes: number of classes.
+        labels: integers `[N]`, 0 to len(classes) - 1.
+        classes: names of the classes.
         where: file or folder, for messages; name and split if empty.
 
     Raises:
         ValueError: if the arrays are not of this kind.
     """
 
-    def __init__(self, name: str, split: str, images, labels, classes: int, where: str = ""):
+    def __init__(
+        self, name: str, split: str, images, labels, classes: Sequence[str], where: str = ""
+    ):
         images, labels = np.asarray(images), np.asarray(labels)
-        _check_arrays(images, labels, classes, where or f"{name}/{split}")
+        _check_arrays(images, labels, len(classes), where or f"{name}/{split}")
         super().__init__(name, split, classes, len(images))
         self._images = images
         self._labels = labels.astype(np.int32)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(repr((self._images.shape, self.classes)).encode())
+        digest = hashlib.sha256(repr(self._images.shape).encode())
         for array in (self._images, self._labels):
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
 
     def _example(self, index: int) -> tuple[np.ndarray, int]:
@@ -155,12 +158,14 @@ class DecodedSource(ImageSource):
     Args:
         name: of the data set.
         split: "train" or "test".
-        classes: number of classes.
+        classes: names of the classes.
         count: number of examples.
         damaged_limit: number of damaged images to put up with.
     """
 
-    def __init__(self, name: str, split: str, classes: int, count: int, damaged_limit: int):
+    def __init__(
+        self, name: str, split: str, classes: Sequence[str], count: int, damaged_limit: int
+    ):
         super().__init__(name, split, classes, count)
         self._damaged_limit = damaged_limit
         self._forget()
@@ -231,7 +236,7 @@ class FolderSource(DecodedSource):
         folder: where the files lie.
         files: paths relative to it.
         labels: integers `[N]`.
-        classes: number of classes.
+        classes: names of the classes.
         damaged_limit: number of damaged images to put up with; see `DecodedSource`.
     """
 
@@ -242,7 +247,7 @@ class FolderSource(DecodedSource):
         folder: str | os.PathLike,
         files: Sequence[str],
         labels: Sequence[int] | np.ndarray,
-        classes: int,
+        classes: Sequence[str],
         damaged_limit: int = 0,
     ):
         super().__init__(name, split, classes, len(files), damaged_limit)
@@ -277,14 +282,13 @@ class RecordSource(DecodedSource):
         name: of the data set.
         split: "train" or "test".
         folder: the one with dataset_info.json.
-        records: name of the split in TFDS.
-        classes: number of classes.
+        records: names that the split may have in TFDS; the first that is there is read.
         class_list: names of the classes to keep, in the order of their numbers; empty for all,
             numbered as TFDS does. To find them every record of the split is read once.
         damaged_limit: number of damaged images to put up with; see `DecodedSource`.
 
     Raises:
-        ValueError: if the folder holds something else, or other classes.
+        ValueError: if the folder holds something else, or lacks a class of the list.
     """
 
     def __init__(
@@ -292,36 +296,34 @@ class RecordSource(DecodedSource):
         name: str,
         split: str,
         folder: str,
-        records: str,
-        classes: int,
+        records: Sequence[str],
         class_list: Sequence[str] = (),
         damaged_limit: int = 0,
     ):
         builder = tfds.builder_from_directory(folder)
         info = builder.info
-        self._folder, self._records = folder, records
+        self._folder = folder
+        self._records = next((name for name in records if name in info.splits), records[0])
         self._check_info(info)
-        self._files = [os.fspath(file) for file in info.splits[records].filepaths]
+        self._files = [os.fspath(file) for file in info.splits[self._records].filepaths]
         label = info.features["label"]
         self.image_shape = info.features["image"].shape  # None where images differ
         encoded = isinstance(info.features["image"], tfds.features.Image)
         # Pillow decodes, as it does files: TFDS would take OpenCV where it is installed.
         decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
-        self._data = builder.as_data_source(records, decoders=decoders)
-        self._numbers = {number: number for number in range(label.num_classes)}
+        self._data = builder.as_data_source(self._records, decoders=decoders)
+        names = list(label.names or map(str, range(label.num_classes)))
+        check_names(class_list, names, folder)
+        classes = class_list or names
+        self._numbers = {names.index(wanted): number for number, wanted in enumerate(classes)}
         self._kept = np.arange(len(self._data))
-        if class_list:
-            names = list(label.names or ())
-            check_class_list(class_list, names, f"{folder} (labels of TFDS)")
-            self._numbers = {names.index(wnid): i for i, wnid in enumerate(class_list)}
-        check_class_count(len(self._numbers), classes, folder)
         if class_list:
             examples = tqdm(self._data, desc=f"classes of {name}/{split}", unit="image")
             self._kept = np.flatnonzero([x["label"] in self._numbers for x in examples])
         if not len(self._kept):
             raise ValueError(
-                f"{folder}: split {records!r} has no example of the classes asked for. Required: "
-                "at least one. Prepare the data set again."
+                f"{folder}: split {self._records!r} has no example of these classes. Required: at "
+                "least one. Prepare the data set again."
             )
         super().__init__(name, split, classes, len(self._kept), damaged_limit)
 
@@ -349,7 +351,6 @@ class RecordSource(DecodedSource):
         digest = hashlib.sha256(repr(self._numbers).encode())
         for file in self._files:
             digest.update(f"{os.path.basename(file)}\0{os.path.getsize(file)}\n".encode())
-        digest.update(self._kept.tobytes())
         return digest.hexdigest()[:16]
 
     def _place(self, index: int) -> str:
@@ -360,34 +361,23 @@ class RecordSource(DecodedSource):
         if record["label"] not in self._numbers:
             raise ValueError(
                 f"{self._place(index)} has label {record['label']}. Required: 0 to "
-                f"{self.classes - 1}. Use a split with labels."
+                f"{len(self.classes) - 1}. Use a split with labels."
             )
         return record["image"], self._numbers[record["label"]]
 
 
-def check_class_count(found: int, classes: int, where: str) -> None:
-    """Raises ValueError unless `where` has as many classes as are configured."""
-    if found != classes:
+def check_names(wanted: Sequence[str], names: Sequence[str], where: str) -> None:
+    """Raises ValueError if a class to keep is not among the names of those in `where`."""
+    missing = sorted(set(wanted) - set(names))
+    if missing:
         raise ValueError(
-            f"{where} has {found} classes. Required: {classes}, as configured. Type "
-            f"--config.data.classes={found}, or --config.data.class_list=FILE with the {classes} "
-            "names to keep, one a line."
+            f"{where} does not have {some(missing)} of the class list. Required: all of its "
+            f"{len(wanted)} classes. Correct the file of --config.data.class_list, or copy what "
+            "is missing."
         )
 
 
-def check_class_list(class_list: Sequence[str], names: Sequence[str], where: str) -> None:
-    """Raises ValueError if a wanted class occurs twice, or is not among `names`."""
-    twice = sorted({name for name in class_list if class_list.count(name) > 1})
-    missing = sorted(set(class_list) - set(names))
-    if twice or missing:
-        raise ValueError(
-            f"The class list has {_some(twice)} more than once and {_some(missing)} which "
-            f"{where} does not have. Required: each class once, by a name that is there. Correct "
-            "the file of --config.data.class_list."
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    """Names for a message: the first five."""
+def some(names: Sequence[str]) -> str:
+    """Names for a message: the first five and the number of the others."""
     rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return (", ".join(names[:5]) or "nothing") + rest
+    return (", ".join(names[:5]) or "none") + rest

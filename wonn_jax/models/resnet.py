@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.convolution import convolve
 from wonn_jax.layers import BatchNorm, dense
 from wonn_jax.models.base import Output
 
@@ -66,6 +67,7 @@ class ResNet(nn.Module):
                 use_bias=False,
                 dtype=self.dtype,
                 kernel_init=_kernel_init,
+                conv_general_dilated=convolve,
                 name=name,
             )(x)
 

@@ -1,0 +1,81 @@
+"""Convolution with a derivative for CPUs: the library's, but for the gradient of the kernel.
+
+There XLA's gradient of the kernel runs at a quarter of the speed of the forward pass. Here it
+is a product for each example, of its shifted copies and the cotangent, added up example by
+example: 2.7 to 4.8 times faster for 3×3 kernels, 128 to 256 channels and 32×32 cells on two
+cores. Slower were: the copies of the whole batch in one product (2 to 4 times), nine products
+over the batch (3 times), channels last in the copies (a quarter). On other backends nothing
+is changed.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
+    """`lax.conv_general_dilated` in the layout of Flax, for `nn.Conv(conv_general_dilated=…)`.
+
+    Args:
+      x: `[B, H, W, C]`.
+      kernel: `[side, side, C, C']`.
+      strides, padding, options: as there.
+    """
+    plain = {"feature_group_count": 1, "lhs_dilation": (1, 1), "rhs_dilation": (1, 1)}
+    ordinary = all(
+        tuple(options[n]) == v if isinstance(v, tuple) else options[n] == v
+        for n, v in plain.items()
+        if n in options
+    )
+    rows, columns = kernel.shape[:2]
+    same = padding == "SAME" or list(padding) == [(rows // 2,) * 2, (columns // 2,) * 2]
+    odd = rows % 2 == columns % 2 == 1 and rows * columns > 1
+    if jax.default_backend() == "cpu" and ordinary and same and odd and set(strides) == {1}:
+        return _same(x, kernel)
+    return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+
+
+def _lax(x: Array, kernel: Array) -> Array:
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT)
+
+
+@jax.custom_vjp
+def _same(x: Array, kernel: Array) -> Array:
+    return _lax(x, kernel)
+
+
+def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _lax(x, kernel), (x, kernel)
+
+
+def _backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
+    (grad_x,) = jax.vjp(lambda x: _lax(x, kernel), x)[1](cotangent)
+    rows, columns, inputs, outputs = kernel.shape
+    height, width = x.shape[1:3]
+    edges = ((0, 0), (rows // 2,) * 2, (columns // 2,) * 2, (0, 0))
+    # Channels first, so that the product contracts contiguous cells.
+    padded = jnp.pad(x, edges).transpose(0, 3, 1, 2)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+
+    def product(example: Array | int) -> Array:
+        cells, grad = padded[example], cotangent[example]
+        copies = [
+            cells[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)
+        ]
+        shifted = jnp.stack(copies).reshape(-1, height * width)
+        return jnp.matmul(shifted, grad.reshape(-1, outputs), preferred_element_type=wide)
+
+    def add(example: Array, total: Array) -> Array:
+        return total + product(example)
+
+    # From the first product, not from zeros: under `shard_map` these would be of another type.
+    total = lax.fori_loop(1, len(x), add, product(0))
+    return grad_x, total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+_same.defvjp(_forward, _backward)

@@ -1,0 +1,41 @@
+"""Handwritten digits, 8x8 pixels: small, real, and on the disk already with scikit-learn."""
+
+import numpy as np
+
+from wonn_jax.data import images
+
+TRAIN_EXAMPLES = 1437  # of 1797
+
+
+def load(split: str, classes: int = 10) -> images.ArraySource:
+    """One split of the digits of scikit-learn, grey in three channels.
+
+    They have no split of their own: of the permutation of `numpy.random.default_rng(0)` the
+    first 1437 are for training, the last 360 for the test. Levels 0 to 16 become 0 to 255.
+
+    Args:
+        split: "train" or "test".
+        classes: 10.
+
+    Raises:
+        ImportError: without scikit-learn.
+        ValueError: for another split or number of classes.
+    """
+    if classes != 10:
+        raise ValueError(
+            f"digits with {classes} classes were asked for. Required: 10. Type "
+            "--config.data.classes=10"
+        )
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ImportError(
+            f"digits: {error}. Required: scikit-learn, which has the images. Type: pip install "
+            "scikit-learn"
+        ) from error
+    raw = datasets.load_digits()
+    pixels = np.rint(raw.images * (255 / 16)).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(pixels))
+    chosen = order[:TRAIN_EXAMPLES] if split == "train" else order[TRAIN_EXAMPLES:]
+    pictures = np.repeat(pixels[chosen, :, :, None], 3, axis=3)
+    return images.ArraySource("digits", split, pictures, raw.target[chosen], "0123456789")

@@ -1,0 +1,140 @@
+"""ImageNet and subsets of it: folders of classes of image files, or TFDS."""
+
+import collections
+import os
+from collections.abc import Sequence
+
+from wonn_jax.data import images, source
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")  # of the files, in any case
+_TEST_FOLDERS = ("val", "validation", "test")  # the first that is there
+
+
+def load(
+    path: str | os.PathLike,
+    *,
+    split: str,
+    classes: int,
+    class_list: str | os.PathLike = "",
+    damaged_limit: int,
+) -> images.DecodedSource:
+    """One split of ImageNet, decoded at each access; images differ in size.
+
+    Classes are numbered in the order of their sorted names, or in that of `class_list`.
+
+    Args:
+        path: folder with train/ and val/ (or validation/, or test/), in each a folder of image
+            files for each class; or a folder that TFDS prepared as array_record.
+        split: "train" or "test"; "test" is what ImageNet calls validation.
+        classes: number of classes.
+        class_list: text file with the names of the classes to keep (folders, as n01440764), one
+            a line; what follows a # is a comment. Empty to keep all.
+        damaged_limit: number of damaged images to put up with, in each process that loads; see
+            `images.DecodedSource`.
+
+    Raises:
+        FileNotFoundError: if a folder, or the class list, is not there.
+        ValueError: if classes are missing, empty or not as many as they should be.
+    """
+    source.check_request("imagenet", split, 1, 1)
+    path = os.fspath(path)
+    wanted = _read_class_list(os.fspath(class_list)) if class_list else []
+    if wanted:
+        _check_count(len(wanted), classes, os.fspath(class_list))
+    if os.path.isfile(os.path.join(path, "dataset_info.json")):
+        return _from_records(path, split, classes, wanted, damaged_limit)
+    train = os.path.join(path, "train")
+    tests = [os.path.join(path, name) for name in _TEST_FOLDERS]
+    test = next((folder for folder in tests if os.path.isdir(folder)), "")
+    if not path or not os.path.isdir(train) or not test:
+        raise FileNotFoundError(
+            f"ImageNet at {path or 'no path'!r}: found {_found(path)}. Required: a folder with "
+            "train/ and val/, in each a folder of image files for each class, or a folder of TFDS "
+            "in array_record. It cannot be fetched without an account: register at "
+            "https://image-net.org, unpack it so, and type --config.data.path=FOLDER"
+        )
+    names = {folder: _class_folders(folder) for folder in (train, test)}
+    if wanted:
+        for folder, found in names.items():
+            images.check_names(wanted, found, folder)
+    elif names[train] != names[test]:
+        only = [sorted(set(names[a]) - set(names[b])) for a, b in ((train, test), (test, train))]
+        raise ValueError(
+            f"{train} and {test} have different classes: only in the first {images.some(only[0])}, "
+            f"only in the second {images.some(only[1])}. Required: the same folders in both. "
+            "Move the images into folders of their classes, or type "
+            "--config.data.class_list=FILE with the names to keep, one a line."
+        )
+    else:
+        wanted = names[train]
+        _check_count(len(wanted), classes, path)
+    folder = train if split == "train" else test
+    files, labels = [], []
+    for label, name in enumerate(wanted):
+        inside = _image_files(os.path.join(folder, name))
+        files += [os.path.join(name, file) for file in inside]
+        labels += [label] * len(inside)
+    return images.FolderSource("imagenet", split, folder, files, labels, wanted, damaged_limit)
+
+
+def _from_records(
+    path: str, split: str, classes: int, class_list: Sequence[str], damaged_limit: int
+) -> images.RecordSource:
+    # TFDS has a validation split, and with some sets a test split without labels.
+    records = ("train",) if split == "train" else ("validation", "test")
+    result = images.RecordSource("imagenet", split, path, records, class_list, damaged_limit)
+    _check_count(len(result.classes), classes, path)
+    return result
+
+
+def _read_class_list(file: str) -> list[str]:
+    if not os.path.isfile(file):
+        raise FileNotFoundError(
+            f"{file} is not there. Required: a text file with the name of a class a line. Correct "
+            "--config.data.class_list, or leave it out to keep all classes."
+        )
+    with open(file, encoding="utf-8") as lines:
+        names = [line.split("#")[0].strip() for line in lines]
+    names = [name for name in names if name]
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice or not names:
+        raise ValueError(
+            f"{file}: found {len(names)} names, more than once: {images.some(twice)}. Required: "
+            "at least one name, each once. Correct the file of --config.data.class_list."
+        )
+    return names
+
+
+def _check_count(found: int, classes: int, where: str) -> None:
+    if found != classes:
+        raise ValueError(
+            f"{where} has {found} classes. Required: {classes}, as configured. Type "
+            f"--config.data.classes={found}, or --config.data.class_list=FILE with the {classes} "
+            "names to keep, one a line."
+        )
+
+
+def _class_folders(folder: str) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def _image_files(folder: str) -> list[str]:
+    with os.scandir(folder) as entries:
+        names = sorted(
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
+        )
+    if not names:
+        raise ValueError(
+            f"{folder} has no image file. Required: at least one {', '.join(SUFFIXES)}. Copy the "
+            "images of this class, or remove the folder from train and test alike."
+        )
+    return names
+
+
+def _found(path: str) -> str:
+    if not os.path.isdir(path):
+        return "nothing"
+    return images.some(sorted(os.listdir(path)))
