@@ -13,6 +13,7 @@ from jax import Array
 
 from wonn_jax.dynamics import PhaseMap
 from wonn_jax.layers import uniform_init
+from wonn_jax.trigonometry import cos, sin
 
 INTERACTIONS = ("fixed", "trig", "mlp")
 """Kinds of S and I: S = cos, I = sin (boards); S = cos, I a learned map of patches of sin θ; both
@@ -26,7 +27,7 @@ class Interaction(NamedTuple):
     influence: PhaseMap
 
 
-TRIGONOMETRIC = Interaction(sensitivity=jnp.cos, influence=jnp.sin)
+TRIGONOMETRIC = Interaction(sensitivity=cos, influence=sin)
 """S = cos, I = sin: the grid models; with a symmetric coupling a gradient flow (Appendix D)."""
 
 
@@ -71,7 +72,7 @@ class LearnedSensitivity(nn.Module):
     @nn.compact
     def __call__(self, theta: Array) -> Array:
         """theta `[B, H, W, C]`, rad → the same shape and dtype."""
-        x = jnp.stack([jnp.sin(theta), jnp.cos(theta)])
+        x = jnp.stack([sin(theta), cos(theta)])
         x = jnp.moveaxis(x.reshape(2, -1, theta.shape[-1]), -1, 0)
         out = ChannelMLP(self.ratio, self.dtype, name="mlp")(x)
         return out.T.reshape(theta.shape).astype(theta.dtype)
@@ -95,7 +96,7 @@ class PatchInfluence(nn.Module):
     @nn.compact
     def __call__(self, theta: Array) -> Array:
         """theta `[B, H, W, C]`, rad → `[B, ⌈H/N⌉, ⌈W/N⌉, C]` in the dtype of theta."""
-        waves = [jnp.sin(theta)] if self.kind == "trig" else [jnp.sin(theta), jnp.cos(theta)]
+        waves = [sin(theta)] if self.kind == "trig" else [sin(theta), cos(theta)]
         x = jnp.concatenate([patches(wave, self.group) for wave in waves], axis=1)
         out = ChannelMLP(self.ratio * x.shape[1], self.dtype, name="mlp")(
             x.reshape(*x.shape[:2], -1)

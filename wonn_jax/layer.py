@@ -19,6 +19,7 @@ from wonn_jax.interactions import (
     spread,
 )
 from wonn_jax.rotary import grid_positions
+from wonn_jax.trigonometry import cos
 
 COUPLINGS = ("attention", "convolution")
 
@@ -127,7 +128,7 @@ class OscillatorLayer(nn.Module):
             return TRIGONOMETRIC
         influence = PatchInfluence(self.group, self.interaction, dtype=self.dtype, name="influence")
         if self.interaction == "trig":
-            return Interaction(jnp.cos, influence)
+            return Interaction(cos, influence)
         return Interaction(LearnedSensitivity(dtype=self.dtype, name="sensitivity"), influence)
 
     def _coupling(self, grid: tuple[int, int]) -> PhaseMap:

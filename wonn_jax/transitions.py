@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from wonn_jax.layers import BatchNorm, conv, uniform_init
+from wonn_jax.trigonometry import cos, sin
 
 
 class PhaseEmbedding(nn.Module):
@@ -18,10 +19,10 @@ class PhaseEmbedding(nn.Module):
     def __call__(self, theta: Array) -> Array:
         """theta `[..., C]`, rad → `[..., C]` in `dtype`."""
         shape = (theta.shape[-1],)
-        cos = self.param("cos", uniform_init(2), shape)
-        sin = self.param("sin", uniform_init(2), shape)
+        of_cos = self.param("cos", uniform_init(2), shape)
+        of_sin = self.param("sin", uniform_init(2), shape)
         bias = self.param("bias", uniform_init(2), shape)
-        return (cos * jnp.cos(theta) + sin * jnp.sin(theta) + bias).astype(self.dtype)
+        return (of_cos * cos(theta) + of_sin * sin(theta) + bias).astype(self.dtype)
 
 
 class PhaseTransition(nn.Module):
@@ -45,8 +46,8 @@ class PhaseTransition(nn.Module):
         convolve = conv(
             theta.shape[-1], self.width, 3, bias=self.bias, dtype=self.dtype, name="conv"
         )
-        u = convolve(jnp.cos(theta)).astype(theta.dtype)
-        v = convolve(jnp.sin(theta)).astype(theta.dtype)
+        u = convolve(cos(theta)).astype(theta.dtype)
+        v = convolve(sin(theta)).astype(theta.dtype)
         if self.normalise:
             norm = jnp.sqrt(jnp.square(u) + jnp.square(v) + 1e-6)
             u, v = u / norm, v / norm

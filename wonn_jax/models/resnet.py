@@ -56,7 +56,7 @@ class ResNet(nn.Module):
           train: batch statistics instead of running ones, which move ('batch_stats' mutable).
         """
 
-        def convolve(x: Array, width: int, side: int, stride: int, name: str) -> Array:
+        def mapped(x: Array, width: int, side: int, stride: int, name: str) -> Array:
             # Not 'SAME': at stride 2 that pads an even side at its end alone.
             pad = side // 2
             return nn.Conv(
@@ -77,16 +77,16 @@ class ResNet(nn.Module):
 
         def block(x: Array, width: int, stride: int, name: str) -> Array:
             """conv3×3 → norm → ReLU → conv3×3 → norm, added to x, then ReLU."""
-            out = convolve(x, width, 3, stride, f"{name}_conv_1")
+            out = mapped(x, width, 3, stride, f"{name}_conv_1")
             out = nn.relu(normalise(out, f"{name}_norm_1"))
-            out = convolve(out, width, 3, 1, f"{name}_conv_2")
+            out = mapped(out, width, 3, 1, f"{name}_conv_2")
             out = normalise(out, f"{name}_norm_2")
             if x.shape != out.shape:
-                x = convolve(x, width, 1, stride, f"{name}_shortcut_conv")
+                x = mapped(x, width, 1, stride, f"{name}_shortcut_conv")
                 x = normalise(x, f"{name}_shortcut_norm")
             return nn.relu(out + x)
 
-        x = nn.relu(normalise(convolve(images, self.width, 3, 1, "stem_conv"), "stem_norm"))
+        x = nn.relu(normalise(mapped(images, self.width, 3, 1, "stem_conv"), "stem_norm"))
         for stage, count in enumerate(self.blocks):
             for index in range(count):
                 stride = 2 if stage > 0 and index == 0 else 1
