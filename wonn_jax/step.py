@@ -19,7 +19,14 @@ from wonn_jax.config import Config
 from wonn_jax.ema import update_ema
 from wonn_jax.models import Model
 from wonn_jax.rng import example_keys, initial_phases, stream_key
-from wonn_jax.sharding import DATA, axis_name, by_row, per_device, replicated
+from wonn_jax.sharding import (
+    DATA,
+    axis_name,
+    by_row,
+    compiler_options,
+    per_device,
+    replicated,
+)
 from wonn_jax.tasks import Batch, Task
 from wonn_jax.tasks.base import row_weight
 
@@ -159,6 +166,7 @@ def make_train_step(
         in_shardings=(everywhere, by_row(mesh)),
         out_shardings=(everywhere, everywhere),
         donate_argnums=0,
+        compiler_options=compiler_options(),
     )
 
 
@@ -195,4 +203,5 @@ def make_eval_step(model: Model, task: Task, config: Config, mesh: Mesh) -> jax.
         lambda variables, batch: compute(variables, task.prepare(batch)),
         in_shardings=(everywhere, by_row(mesh)),
         out_shardings=(everywhere, by_row(mesh)),
+        compiler_options=compiler_options(),
     )

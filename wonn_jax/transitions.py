@@ -3,11 +3,12 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from wonn_jax.layers import BatchNorm, conv, uniform_init
-from wonn_jax.trigonometry import cos, sin
+from wonn_jax.trigonometry import arctan2, cos, sin
 
 
 class PhaseEmbedding(nn.Module):
@@ -46,12 +47,21 @@ class PhaseTransition(nn.Module):
         convolve = conv(
             theta.shape[-1], self.width, 3, bias=self.bias, dtype=self.dtype, name="conv"
         )
-        u = convolve(cos(theta)).astype(theta.dtype)
-        v = convolve(sin(theta)).astype(theta.dtype)
-        if self.normalise:
-            norm = jnp.sqrt(jnp.square(u) + jnp.square(v) + 1e-6)
-            u, v = u / norm, v / norm
-        return jnp.arctan2(v, u)
+        if self.is_initializing():  # parameters must exist before the recomputed function
+            convolve(theta)
+
+        def waves(theta: Array) -> tuple[Array, Array]:
+            return convolve(cos(theta)), convolve(sin(theta))
+
+        def angle(u: Array, v: Array) -> Array:
+            u, v = u.astype(theta.dtype), v.astype(theta.dtype)
+            if self.normalise:
+                norm = jnp.sqrt(jnp.square(u) + jnp.square(v) + 1e-6)
+                u, v = u / norm, v / norm
+            return arctan2(v, u)
+
+        # Of all intermediates only θ, u and v are kept for the backward pass.
+        return jax.checkpoint(angle)(*jax.checkpoint(waves)(theta))
 
 
 class FrequencyTransition(nn.Module):
@@ -66,9 +76,15 @@ class FrequencyTransition(nn.Module):
         self, theta: Array, omega: Array, *, train: bool, weight: Array | None = None
     ) -> Array:
         """theta, omega `[B, H, W, C]`; weight `[B]` of examples → `[B, H, W, width]`."""
-        embedded = PhaseEmbedding(self.dtype, name="embedding")(theta)
-        both = jnp.concatenate([embedded, omega.astype(self.dtype)], axis=-1)
-        out = conv(both.shape[-1], self.width, 3, bias=True, dtype=self.dtype, name="conv")(both)
+        embed = PhaseEmbedding(self.dtype, name="embedding")
+        width = theta.shape[-1] + omega.shape[-1]
+        convolve = conv(width, self.width, 3, bias=True, dtype=self.dtype, name="conv")
+
+        def fuse(theta: Array, omega: Array) -> Array:
+            return convolve(jnp.concatenate([embed(theta), omega.astype(self.dtype)], axis=-1))
+
+        # Only θ and ω are kept for the backward pass, once the parameters exist.
+        out = (fuse if self.is_initializing() else jax.checkpoint(fuse))(theta, omega)
         norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
         return nn.relu(norm(out, train=train, weight=weight)).astype(omega.dtype)
 
@@ -94,8 +110,13 @@ class Readout(nn.Module):
             norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=name)
             return norm(x, train=train, weight=weight)
 
-        x = PhaseEmbedding(self.dtype, name="embedding")(theta)
-        x = conv(width, 2 * width, first, bias=False, dtype=self.dtype, name="conv_1")(x)
+        embed = PhaseEmbedding(self.dtype, name="embedding")
+        convolve = conv(width, 2 * width, first, bias=False, dtype=self.dtype, name="conv_1")
+
+        def read(theta: Array) -> Array:
+            return convolve(embed(theta))
+
+        x = (read if self.is_initializing() else jax.checkpoint(read))(theta)
         x = nn.relu(normalise(x, "norm_1"))
         x = conv(2 * width, width, second, bias=False, dtype=self.dtype, name="conv_2")(x)
         return normalise(x, "norm_2")
