@@ -56,12 +56,12 @@ def test_the_papers_recipes():
     assert (maze.optimizer.schedule, maze.optimizer.decay) == ("cosine", "200 epochs")
     assert maze.optimizer.end_learning_rate == 1e-6
     assert (maze.ema.decay, maze.ema.every, maze.ema.after) == (0.995, 10, 100)
-    assert (maze.model.width, maze.model.layers, maze.model.steps) == (128, 1, 24)
+    assert (maze.model.width, maze.model.layers, maze.model.steps) == (128, 1, (24,))
     assert maze.model.precision == "bfloat16"
     sudoku = configuration.freeze(card("sudoku", ""))
     assert (sudoku.train.batch_size, sudoku.train.length) == (100, "100 epochs")
     assert (sudoku.optimizer.learning_rate, sudoku.optimizer.schedule) == (1e-3, "constant")
-    assert (sudoku.model.width, sudoku.model.layers, sudoku.model.steps) == (256, 1, 16)
+    assert (sudoku.model.width, sudoku.model.layers, sudoku.model.steps) == (256, 1, (16,))
     assert (sudoku.data.train_examples, sudoku.data.test_examples) == (9000, 1000)
 
 
@@ -72,7 +72,7 @@ MISTAKES = [
         r"--config\.model\.width=96",
     ),
     ({"train__accumulate": 3}, r"batch_size=64 is not divisible.*batch_size=66"),
-    ({"task": "chess"}, r"task='chess' is unknown; use one of maze, sudoku"),
+    ({"task": "chess"}, r"task='chess' is unknown; use one of maze, sudoku, image"),
     ({"task": "sudoku"}, r"9×9 cells, not config\.data\.height=30"),
     ({"model__precision": "float16"}, r"precision='float16' is unknown; use one of float32, bf"),
     ({"model__attention": "flash"}, "attention='flash' is unknown"),
@@ -86,7 +86,7 @@ MISTAKES = [
     ({"train__length": "5 minutes"}, "write a number and one of steps, epochs"),
     ({"train__length": "never"}, "must not be 'never'"),
     ({"checkpoint__every": "now and then"}, "checkpoint.every='now and then' is no duration"),
-    ({"model__steps": 0}, r"model\.steps=0 must be at least 1"),
+    ({"model__steps": (0,)}, r"model\.steps=\(0,\) must be at least 1"),
     ({"model__layers": -1}, r"model\.layers=-1 must be at least 1"),
     ({"model__step_size": float("nan")}, r"step_size=nan must be at least 0"),
     ({"ema__decay": 1.0}, r"ema\.decay=1\.0 must be at least 0 and below 1"),

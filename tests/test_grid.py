@@ -11,7 +11,7 @@ from wonn_jax.rng import example_keys, initial_phases
 
 
 def small(**changes) -> GridModel:
-    fields = {"tokens": 4, "classes": 5, "width": 8, "layers": 2, "steps": 3, "heads": 2}
+    fields = {"tokens": 4, "classes": 5, "width": 8, "layers": 2, "steps": (3,), "heads": 2}
     return GridModel(**(fields | changes))
 
 
@@ -106,12 +106,8 @@ def test_first_energy_is_that_of_the_initial_phases(variables):
     tokens = tokens_of(3, 4)
     theta = phases_of(tokens)
     params = {
-        "params": {
-            k: v for k, v in variables["params"].items() if "_1" not in k or k.startswith("readout")
-        },
-        "batch_stats": {
-            k: v for k, v in variables["batch_stats"].items() if k.startswith("readout")
-        },
+        "params": {k: v for k, v in variables["params"].items() if "_1" not in k},
+        "batch_stats": {k: v for k, v in variables["batch_stats"].items() if k == "readout"},
     }
     recorded = model.apply(params, tokens, theta, energies=True).layers[0].energies[0]
 
@@ -123,7 +119,9 @@ def test_first_energy_is_that_of_the_initial_phases(variables):
     expected = interaction_energy(
         theta.reshape(2, 12, 8),
         influence=jnp.sin,
-        coupling=lambda x: coupling.apply({"params": variables["params"]["coupling_0"]}, x, codes),
+        coupling=lambda x: coupling.apply(
+            {"params": variables["params"]["layer_0"]["coupling"]}, x, codes
+        ),
         event_ndim=2,
     )
     np.testing.assert_allclose(recorded, expected, rtol=1e-3)

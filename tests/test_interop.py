@@ -12,6 +12,7 @@ from wonn_jax import interop
 from wonn_jax.interop import from_pytorch, to_pytorch
 
 GRIDS = ("maze_l1", "maze_l2", "sudoku_l1", "sudoku_l2")
+IMAGES = ("image_mlp_attn", "image_mlp_conv", "image_trig_attn", "image_widening", "imagenet_patch")
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
@@ -19,7 +20,7 @@ def weights(name: str) -> dict[str, np.ndarray]:
     return interop.load_state_dict(FIXTURES / f"{name}.npz")
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", GRIDS + IMAGES)
 def test_verify_passes_on_the_reference(name):
     """In a process of its own, as a user runs it: it switches float64 on."""
     result = subprocess.run(
@@ -60,11 +61,12 @@ def test_verify_fails_on_a_changed_weight_or_a_tighter_bound(tmp_path):
     assert status(tmp_path / "missing.npz") == 2
 
 
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", GRIDS + IMAGES)
 def test_export_is_the_inverse_of_import(name):
     theirs = weights(name)
     variables = from_pytorch(theirs)
-    back = to_pytorch(variables, name.split("_")[0])
+    kind = "image" if name in IMAGES else name.split("_")[0]
+    back = to_pytorch(variables, kind)
     assert back.keys() == theirs.keys()
     for key, tensor in theirs.items():
         assert back[key].shape == tensor.shape and back[key].dtype == tensor.dtype, key
@@ -99,7 +101,9 @@ def test_wrong_shapes_and_step_sizes_are_named():
         from_pytorch(state, step_size=0.2)
     with pytest.raises(ValueError, match=r"conv0\.omega_template must equal f_init"):
         from_pytorch(state | {"conv0.omega_template": state["conv0.omega_template"] + 1})
-    with pytest.raises(ValueError, match="kind='image'"):
+    with pytest.raises(ValueError, match="kind='chess' is unknown"):
+        to_pytorch(from_pytorch(state), "chess")
+    with pytest.raises(ValueError, match="have no params/stem_conv"):
         to_pytorch(from_pytorch(state), "image")
 
 
@@ -156,7 +160,7 @@ def test_random_models_survive_the_round_trip():
 
     from wonn_jax.models import GridModel
 
-    model = GridModel(tokens=4, classes=5, width=12, layers=3, steps=1, heads=3)
+    model = GridModel(tokens=4, classes=5, width=12, layers=3, steps=(1,), heads=3)
     variables = model.init(jax.random.key(0), jnp.zeros((1, 3, 4), int), jnp.zeros((1, 3, 4, 12)))
     variables = jax.tree.map(np.asarray, dict(variables))
     back = from_pytorch(to_pytorch(variables, "maze"))

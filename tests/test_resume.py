@@ -32,7 +32,7 @@ def arrays(workdir: Path) -> dict[str, np.ndarray]:
     """All arrays of the last checkpoint."""
     config = configuration.default_config()
     config.data.height = config.data.width = 5
-    config.model.width, config.model.heads, config.model.steps = 8, 2, 3
+    config.model.width, config.model.heads, config.model.steps = 8, 2, (3,)
     config.train.batch_size, config.train.length = 16, "30 steps"
     like = Experiment(configuration.freeze(config)).abstract_state()
     with Checkpoints(workdir / "checkpoints", 3) as checkpoints:

@@ -21,7 +21,7 @@ def small_config(task: str = "maze", **changes):
     config.task = task
     side = 9 if task == "sudoku" else 5
     config.data.height = config.data.width = side
-    config.model.width, config.model.heads, config.model.steps = 8, 2, 3
+    config.model.width, config.model.heads, config.model.steps = 8, 2, (3,)
     config.model.layers = 2
     config.ema.after, config.ema.every = 0, 1
     with config.unlocked():
@@ -51,7 +51,7 @@ def run_steps(config, batch, *, devices: int, steps: int = 3):
     task, model = build(config, sharding.axis_name(mesh))
     model = model.clone(dtype=jnp.float64)  # leaves rounding out of the comparison
     optimizer = optax.sgd(0.1)
-    state = jax.device_put(init_state(model, optimizer, config), sharding.replicated(mesh))
+    state = jax.device_put(init_state(model, task, optimizer, config), sharding.replicated(mesh))
     step = make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
     for _ in range(steps):
         state, metrics = step(state, sharding.put_batch(batch, mesh))
@@ -111,7 +111,7 @@ def test_compiles_once_and_donates():
     mesh = sharding.make_mesh(jax.devices()[:1])
     task, model = build(config)
     optimizer = optax.adam(1e-3)
-    state = jax.device_put(init_state(model, optimizer, config), sharding.replicated(mesh))
+    state = jax.device_put(init_state(model, task, optimizer, config), sharding.replicated(mesh))
     step = make_train_step(model, task, optimizer, optax.constant_schedule(1e-3), config, mesh)
     batch = sharding.put_batch(random_batch("maze", 4), mesh)
     first = state
@@ -131,7 +131,9 @@ def test_remat_and_precision():
         mesh = sharding.make_mesh(jax.devices()[:1])
         task, model = build(config)
         optimizer = optax.sgd(0.1)
-        state = jax.device_put(init_state(model, optimizer, config), sharding.replicated(mesh))
+        state = jax.device_put(
+            init_state(model, task, optimizer, config), sharding.replicated(mesh)
+        )
         step = make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
         state, metrics = step(state, sharding.put_batch(batch, mesh))
         chex.assert_type(jax.tree.leaves((state.params, state.ema["params"])), jnp.float32)

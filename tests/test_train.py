@@ -27,10 +27,10 @@ def tiny(data: Path | str, **changes) -> configuration.Config:
     config = configuration.default_config()
     config.data.path = str(data)
     config.data.height = config.data.width = 5
-    config.model.width, config.model.heads, config.model.steps = 8, 2, 2
+    config.model.width, config.model.heads, config.model.steps = 8, 2, (2,)
     config.train.batch_size, config.train.length = 16, "6 steps"
     config.ema.after, config.ema.every = 1, 1
-    config.eval.every, config.eval.batch_size, config.eval.boards = "3 steps", 16, 2
+    config.eval.every, config.eval.batch_size, config.eval.pictures = "3 steps", 16, 2
     config.checkpoint.every, config.log.every = "2 steps", "1 steps"
     for name, value in changes.items():
         group, _, field = name.rpartition("__")
@@ -90,12 +90,13 @@ def test_sudoku_runs_through_the_same_loop(tmp_path):
     config.data.height = config.data.width = 9
     config.data.dir = str(tmp_path / "data")
     config.data.train_examples, config.data.test_examples = 40, 10
-    config.model.width, config.model.heads, config.model.steps, config.model.layers = 8, 2, 2, 2
+    config.model.width, config.model.heads = 8, 2
+    config.model.steps, config.model.layers = (2,), 2
     config.train.batch_size, config.train.length = 16, "2 epochs"
     config.optimizer.name, config.optimizer.clip_norm = "adamw", 1.0
     config.optimizer.schedule, config.optimizer.warmup = "cosine", "1 epochs"
     config.train.accumulate = 2
-    config.eval.batch_size, config.eval.boards = 4, 2
+    config.eval.batch_size, config.eval.pictures = 4, 2
     results = train(configuration.freeze(config), tmp_path / "run")
     assert {"raw_accuracy_given", "ema_accuracy_blank"} <= results.keys()
     assert len(list((tmp_path / "run" / "boards").glob("*.png"))) == 1
@@ -141,7 +142,7 @@ def test_describe(data, capsys):
     run_describe(tiny(data))
     text = capsys.readouterr().out
     for words in (
-        "coupling_0.qkv.kernel",
+        "layer_0.coupling.qkv.kernel",
         "parameters",
         "40 training boards",
         "temporaries",

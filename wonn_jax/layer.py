@@ -92,7 +92,7 @@ class OscillatorLayer(nn.Module):
           Phases `[B, H, W, C]`; on request the trajectory `[T, B, H, W, C]` and energies `[T, B]`.
         """
         interaction = self._interaction()
-        grid = tuple(-(-side // self.group) for side in theta.shape[1:3])
+        grid = (-(-theta.shape[1] // self.group), -(-theta.shape[2] // self.group))
         coupling = self._coupling(grid)
         if self.is_initializing():  # parameters must exist before the scan
             coupling(interaction.influence(theta))

@@ -168,7 +168,7 @@ def _show_batch(experiment: Experiment, data: Data, start: int, workdir: Path) -
     prepared = jax.device_get(task.prepare(jax.tree.map(jnp.asarray, batch), key))
     # As many as are worth looking at; CutMix has mixed the whole batch.
     images = np.asarray(prepared["input"][:32]) * task.deviation + task.mean
-    names = data.train.class_names
+    names = getattr(data.train, "class_names", ())
     captions = [names[label] for label in batch["target"][:32]]
     if "share" in prepared:
         for i, (share, other) in enumerate(zip(prepared["share"], prepared["other"], strict=True)):
@@ -375,6 +375,7 @@ class _Loop:
             return
         from wonn_jax.pictures import save_predictions  # matplotlib, only where it is needed
 
+        name = self.config.data.name if self.config.task == "image" else self.config.task
         batch = evaluations["raw"].batch
         # Process 0 has the first rows of the predictions on its first device.
         first = {w: x.predictions.addressable_shards[0].data for w, x in evaluations.items()}
@@ -385,7 +386,7 @@ class _Loop:
             batch["input"][:n],
             batch["target"][:n],
             {w: np.asarray(x)[:n] for w, x in first.items()},
-            f"{self.config.task}, test {self.experiment.task.examples} after {step:,} steps",
+            f"{name}, test {self.experiment.task.examples} after {step:,} steps",
             getattr(self.data.test, "class_names", ()),
         )
 

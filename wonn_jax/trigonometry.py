@@ -7,7 +7,6 @@ elsewhere, and in other precisions, these are `jnp.sin`, `jnp.cos` and `jnp.arct
 
 from collections.abc import Callable
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

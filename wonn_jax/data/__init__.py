@@ -53,7 +53,7 @@ def _load_images(config: Config, split: str) -> Source:
             path,
             split=split,
             classes=d.classes,
-            class_list=d.class_list,
+            class_list=str(Path(d.class_list).expanduser()) if d.class_list else "",
             damaged_limit=d.damaged_limit,
         )
     else:
@@ -62,9 +62,18 @@ def _load_images(config: Config, split: str) -> Source:
         source = cifar.load(
             d.name, path, data_dir=Path(d.dir).expanduser(), split=split, classes=d.classes
         )
-    transform = (
-        Augment(config.augment, d.image_size)
-        if split == "train"
-        else Evaluate(d.image_size, d.resize)
-    )
+    transform: Any
+    if split == "train":
+        transform, cut = Augment(config.augment, d.image_size), config.augment.crop_scale > 0
+        way = "--config.augment.crop_scale=0.08 to cut such images out of others"
+    else:
+        transform, cut = Evaluate(d.image_size, d.resize), d.resize > 0
+        way = f"--config.data.resize={d.image_size} to make them so"
+    # The first one tells, before training begins.
+    height, width = source[0]["image"].shape[:2]
+    if not cut and (height, width) != (d.image_size, d.image_size):
+        raise ValueError(
+            f"{source!r} has images of {height}×{width}, not of config.data.image_size="
+            f"{d.image_size}. Use --config.data.image_size={height} if they are square, or {way}."
+        )
     return Transformed(source, transform)

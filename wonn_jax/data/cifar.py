@@ -309,7 +309,7 @@ class CifarBuilder(tfds.core.GeneratorBasedBuilder):
     name = "cifar"
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in ORIGINALS]
-    archive = ""  # to be set before it is prepared
+    downloads = ""  # folder of the archive, to be set before it is prepared
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
@@ -326,40 +326,21 @@ class CifarBuilder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(split) for split in source.SPLITS}
+        archive = _fetched(self.builder_config.name, self.downloads)
+        return {split: self._generate_examples(archive, split) for split in source.SPLITS}
 
-    def _generate_examples(self, split):
-        pictures, labels, _ = _read_original(self.builder_config.name, self.archive, split)
+    def _generate_examples(self, archive, split):
+        pictures, labels, _ = _read_original(self.builder_config.name, archive, split)
         for index, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
             yield index, {"image": picture, "label": int(label)}
 
 
 def _prepared(name: str, data_dir: str | os.PathLike) -> str:
-    """Folder of the set in array_record, prepared first if it is not there yet.
-
-    See `source.prepared` for what happens when that is interrupted, or done by several hosts.
-    """
+    """Folder of the set in array_record, prepared first if it is not there yet."""
     with source.quiet_tfds():
         builder = CifarBuilder(data_dir=data_dir, config=name, file_format="array_record")
-    folder = os.fspath(builder.data_path)
-    finished = os.path.join(folder, "dataset_info.json")
-    if os.path.isfile(finished):
-        return folder
-    if os.path.isdir(folder):
-        raise ValueError(
-            f"{folder} has no dataset_info.json: it was not written to the end. Required: a "
-            f"finished data set, or no such folder. Type: rm -r '{folder}' and start again."
-        )
-    builder.archive = _fetched(name, os.path.join(data_dir, "downloads"))
-    try:
-        with source.quiet_tfds():
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-            )
-    except OSError:
-        if not os.path.isfile(finished):  # another host was quicker
-            raise
-    return folder
+    builder.downloads = os.path.join(data_dir, "downloads")
+    return source.prepare_once(builder)
 
 
 def _fetched(name: str, folder: str) -> str:

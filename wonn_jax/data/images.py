@@ -57,14 +57,18 @@ class ImageSource(abc.ABC):
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """Example `index`: image uint8 `[H, W, 3]`, label int32 `[]`."""
+        image, label = self.picture(index)
+        return {"image": np.array(image), "label": np.array(label, np.int32)}
+
+    def picture(self, index: int) -> tuple[np.ndarray | Image.Image, int]:
+        """Image, an array or as Pillow has decoded it, and label: one copy less."""
         index = int(index)
         if not 0 <= index < len(self):
             raise IndexError(
                 f"Example {index} of {self!r} was asked for. Required: 0 to {len(self) - 1}. "
                 "Take the index modulo len(source)."
             )
-        image, label = self._example(index)
-        return {"image": image, "label": np.array(label, np.int32)}
+        return self._example(index)
 
     def __repr__(self) -> str:
         # Grain compares representations when it restores a position: name what is being read.
@@ -79,8 +83,8 @@ class ImageSource(abc.ABC):
         """16 hex digits that change when any example, label, or their order, changes."""
 
     @abc.abstractmethod
-    def _example(self, index: int) -> tuple[np.ndarray, int]:
-        """Image, the caller's own, and label of example `index`, which exists."""
+    def _example(self, index: int) -> tuple[np.ndarray | Image.Image, int]:
+        """Image and label of example `index`, which exists."""
 
 
 class ArraySource(ImageSource):
@@ -189,7 +193,7 @@ class DecodedSource(ImageSource):
     def _place(self, index: int) -> str:
         """Where example `index` lies, for messages."""
 
-    def _example(self, index: int) -> tuple[np.ndarray, int]:
+    def _example(self, index: int) -> tuple[np.ndarray | Image.Image, int]:
         for candidate in range(index, index + len(self)):
             candidate %= len(self)
             if candidate not in self._damaged:
@@ -198,7 +202,7 @@ class DecodedSource(ImageSource):
                     return image, label
                 try:
                     with Image.open(io.BytesIO(image)) as opened:
-                        return np.array(opened.convert("RGB")), label
+                        return opened.convert("RGB"), label
                 except _DAMAGE as error:
                     self._note(candidate, str(error))
             if len(self._damaged) > self._damaged_limit:

@@ -38,19 +38,19 @@ class Transformed:
     """Pictures with labels as the network takes them: each passed through `transform`.
 
     Attributes:
-      source: gives `image` uint8 `[H, W, 3]` and `label`, by number.
-      transform: from an image and a generator to `[size, size, 3]`.
+      source: pictures and labels by number, see `wonn_jax.data.images.ImageSource`.
+      transform: from a picture and a generator to uint8 `[size, size, 3]`.
     """
 
     source: Any
-    transform: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    transform: Callable[[Any, np.random.Generator], np.ndarray]
 
     def __len__(self) -> int:
         return len(self.source)
 
     def example(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        raw = self.source[index]
-        return {"input": self.transform(raw["image"], rng), "target": raw["label"]}
+        image, label = self.source.picture(index)
+        return {"input": self.transform(image, rng), "target": np.asarray(label, np.int32)}
 
     @property
     def fingerprint(self) -> str:

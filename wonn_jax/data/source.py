@@ -252,28 +252,19 @@ class BoardBuilder(tfds.core.GeneratorBasedBuilder):
             yield index, {"input": board, "label": answer}
 
 
-def prepared(
-    kind: type[BoardBuilder],
-    config: tfds.core.BuilderConfig,
-    data_dir: str | os.PathLike,
-    split: str,
-) -> Boards:
-    """One split of a generated data set in memory, prepared on disk first if it is not there yet.
+def prepare_once(builder: tfds.core.DatasetBuilder) -> str:
+    """The folder of a data set, written first if it is not there yet.
 
     TFDS writes into a folder `incomplete.*` and renames it when all is written, so whatever
     bears the final name is whole. Hosts which share a disk may prepare at the same time: they
     write the same examples, and the first to finish wins.
 
-    Returns:
-        Inputs and labels, uint8 `[N, H, W]`, in the order in which they were generated.
-
     Raises:
         ValueError: if the final folder is there but TFDS did not finish it.
     """
-    with quiet_tfds():
-        builder = kind(data_dir=data_dir, config=config, file_format="array_record")
     folder = os.fspath(builder.data_path)
-    if os.path.isdir(folder) and not os.path.isfile(os.path.join(folder, "dataset_info.json")):
+    finished = os.path.join(folder, "dataset_info.json")
+    if os.path.isdir(folder) and not os.path.isfile(finished):
         raise ValueError(
             f"{folder} has no dataset_info.json: it was not written to the end. Required: a "
             f"finished data set, or no such folder. Type: rm -r '{folder}' and start again."
@@ -285,8 +276,25 @@ def prepared(
             )
     except OSError:
         # Renaming onto another host's finished folder fails; nothing else that fails leaves one.
-        if not os.path.isfile(os.path.join(folder, "dataset_info.json")):
+        if not os.path.isfile(finished):
             raise
+    return folder
+
+
+def prepared(
+    kind: type[BoardBuilder],
+    config: tfds.core.BuilderConfig,
+    data_dir: str | os.PathLike,
+    split: str,
+) -> Boards:
+    """One split of a generated data set in memory, prepared on disk first; see `prepare_once`.
+
+    Returns:
+        Inputs and labels, uint8 `[N, H, W]`, in the order in which they were generated.
+    """
+    with quiet_tfds():
+        builder = kind(data_dir=data_dir, config=config, file_format="array_record")
+    prepare_once(builder)
     examples = list(builder.as_data_source(split=split))
     inputs, labels = (np.stack([x[name] for x in examples]) for name in ("input", "label"))
     return inputs, labels
