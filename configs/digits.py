@@ -1,6 +1,6 @@
 """Handwritten digits that scikit-learn ships: a first try that needs no data and no network.
 
-    python -m wonn_jax.main --config=configs/digits.py
+python -m wonn_jax.main --config=configs/digits.py
 """
 
 import ml_collections

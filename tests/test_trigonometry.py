@@ -129,6 +129,22 @@ def test_derivatives_of_arctan2():
         np.testing.assert_allclose(result, exact, rtol=1e-4, atol=1e-5)
 
 
+def test_derivative_of_arctan2_at_the_origin_is_zero(dtype):
+    for y, x in [(0.0, 0.0), (-0.0, 0.0), (0.0, -0.0), (1e-200, 1e-200)]:
+        y, x = jnp.asarray(y, dtype), jnp.asarray(x, dtype)
+        np.testing.assert_array_equal(jax.grad(arctan2, (0, 1))(y, x), (0, 0))
+        assert np.isfinite(jax.hessian(arctan2, (0, 1))(y, x)).all()
+
+
+@pytest.mark.parametrize("radius", [1e-15, 1e15])
+def test_derivative_of_arctan2_scales_with_the_radius(radius):
+    gradient = jax.jit(jax.vmap(jax.grad(arctan2, (0, 1))))
+    y, x = points(50)
+    scale = np.float32(radius)
+    for near, result in zip(gradient(y, x), gradient(scale * y, scale * x), strict=True):
+        np.testing.assert_allclose(scale * result, near, rtol=1e-5, atol=1e-6)
+
+
 def test_angle_of_a_turning_phase_has_derivative_one():
     theta = jnp.linspace(-3.1, 3.1, 501)
 

@@ -29,16 +29,16 @@ class PhaseEmbedding(nn.Module):
 class PhaseTransition(nn.Module):
     """θ' = atan2(v, u), u and v one shared 3×3 convolution of cos θ and sin θ.
 
+    The reference implementation divides u and v by √(u² + v² + 1e-6) first in some models: that
+    leaves the angle as it is and cancels in its derivative, so it is not done here.
+
     Attributes:
       width: channels of the next layer.
       bias: whether the convolution has one (then it is added to u and to v).
-      normalise: divide u and v by √(u² + v² + 1e-6) first. Away from the origin that changes
-        nothing; at the origin, where atan2 has no derivative, it keeps the gradient finite.
     """
 
     width: int
     bias: bool = True
-    normalise: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -47,20 +47,16 @@ class PhaseTransition(nn.Module):
         convolve = conv(
             theta.shape[-1], self.width, 3, bias=self.bias, dtype=self.dtype, name="conv"
         )
-        if self.is_initializing():  # parameters must exist before the recomputed function
-            convolve(theta)
 
         def waves(theta: Array) -> tuple[Array, Array]:
             return convolve(cos(theta)), convolve(sin(theta))
 
         def angle(u: Array, v: Array) -> Array:
-            u, v = u.astype(theta.dtype), v.astype(theta.dtype)
-            if self.normalise:
-                norm = jnp.sqrt(jnp.square(u) + jnp.square(v) + 1e-6)
-                u, v = u / norm, v / norm
-            return arctan2(v, u)
+            return arctan2(v.astype(theta.dtype), u.astype(theta.dtype))
 
-        # Of all intermediates only θ, u and v are kept for the backward pass.
+        # Of all intermediates only θ, u and v are kept, once the parameters exist.
+        if self.is_initializing():
+            return angle(*waves(theta))
         return jax.checkpoint(angle)(*jax.checkpoint(waves)(theta))
 
 

@@ -79,7 +79,10 @@ cos.defjvps(lambda tangent, _, theta: -sin(theta) * tangent)
 
 @jax.custom_jvp
 def arctan2(y: Array, x: Array) -> Array:
-    """Angle of (x, y), rad, from −π to π; both of one shape."""
+    """Angle of (x, y), rad, from −π to π; both of one shape.
+
+    Its derivative at the origin, where there is none, is taken to be 0.
+    """
     if not _vectorised(y):
         return jnp.arctan2(y, x)
     wide, tall = jnp.abs(x), jnp.abs(y)
@@ -92,7 +95,8 @@ def arctan2(y: Array, x: Array) -> Array:
 def _arctan2_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]):
     (y, x), (dy, dx) = primals, tangents
     square = x * x + y * y
-    return arctan2(y, x), (x / square) * dy - (y / square) * dx
+    inverse = jnp.where(square == 0, 0, 1 / jnp.where(square == 0, 1, square))
+    return arctan2(y, x), inverse * (x * dy - y * dx)
 
 
 arctan2.defjvp(_arctan2_jvp)

@@ -94,7 +94,6 @@ def _model(meta: dict[str, Any], classes: int, step_size: float) -> tuple[Task, 
         tokens=task.tokens,
         classes=len(task.classes),
         inject=task.inject,
-        normalise_transition=task.normalise_transition,
         **common,
     )
 

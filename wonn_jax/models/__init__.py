@@ -42,7 +42,6 @@ def build(config: Config, axis_name: str | None = None) -> tuple[Task, Model]:
             classes=len(task.classes),
             steps=m.steps,
             inject=task.inject,
-            normalise_transition=task.normalise_transition,
             **common,
         )
     return task, ImageModel(

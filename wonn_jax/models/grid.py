@@ -33,7 +33,6 @@ class GridModel(nn.Module):
       step_size: γ, unit time.
       inject: where the input frequencies are added again from the second layer on: on 'all'
         cells (Maze) or on the 'given' ones (Sudoku).
-      normalise_transition: see `PhaseTransition.normalise` (Sudoku).
       norm: of the coupling, see `AttentionCoupling`.
       attention, remat, keep_attention: see `OscillatorLayer`.
       axis_name: mesh axis the batch is split over, inside `shard_map`.
@@ -48,7 +47,6 @@ class GridModel(nn.Module):
     heads: int = 8
     step_size: float = 0.1
     inject: str = "all"
-    normalise_transition: bool = False
     norm: str = "group"
     attention: str = "auto"
     remat: int = 0
@@ -110,7 +108,6 @@ class GridModel(nn.Module):
                 omega = update + injected
                 theta = PhaseTransition(
                     self.width,
-                    normalise=self.normalise_transition,
                     dtype=self.dtype,
                     name=f"phase_transition_{layer}",
                 )(theta)

@@ -123,7 +123,6 @@ class ImageModel(nn.Module):
                 theta = PhaseTransition(
                     width,
                     bias=self.transition_bias,
-                    normalise=True,
                     dtype=self.dtype,
                     name=f"phase_transition_{layer}",
                 )(theta)

@@ -27,7 +27,6 @@ class BoardTask(Task):
     tokens: ClassVar[int]
     classes: ClassVar[tuple[str, ...]]
     inject: ClassVar[str]
-    normalise_transition: ClassVar[bool]
 
     @classmethod
     def from_config(cls, config: Config) -> Self:

@@ -27,7 +27,6 @@ class MazeTask(BoardTask):
     tokens: ClassVar[int] = 4
     classes: ClassVar[tuple[str, ...]] = ("wall", "free", "start", "goal", "path")
     inject: ClassVar[str] = "all"
-    normalise_transition: ClassVar[bool] = False
     weight_names: ClassVar[tuple[str, ...]] = classes
 
     def cell_weight(self, batch: Batch) -> Array:

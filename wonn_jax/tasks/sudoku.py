@@ -20,7 +20,6 @@ class SudokuTask(BoardTask):
     tokens: ClassVar[int] = 10
     classes: ClassVar[tuple[str, ...]] = tuple("123456789")
     inject: ClassVar[str] = "given"
-    normalise_transition: ClassVar[bool] = True
     weight_names: ClassVar[tuple[str, ...]] = ("given", "blank")
 
     def cell_weight(self, batch: Batch) -> Array:
