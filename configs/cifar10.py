@@ -38,24 +38,5 @@ def get_config(preset: str = "trig-128") -> ml_collections.ConfigDict:
     config.eval.every = "1 epochs"
     config.eval.batch_size = 100
     config.eval.pictures = 16
-    presets.choose(config, preset, card="configs/cifar10.py", small=_small)
+    presets.choose(config, preset, card="configs/cifar10.py")
     return config
-
-
-def _small(config: ml_collections.ConfigDict) -> None:
-    """trig-128 narrowed to C 16, and settings for few epochs: less augmentation, decay."""
-    config.model.interaction = "trig"
-    config.model.width = 16
-    config.model.heads = 2
-    config.augment.crop_scale = 0.5
-    config.augment.jitter = ()
-    config.augment.augmix = False
-    config.train.batch_size = 32
-    config.train.length = "2500 steps"
-    config.optimizer.learning_rate = 3e-3
-    config.optimizer.schedule = "cosine"
-    config.optimizer.warmup = "100 steps"
-    config.optimizer.end_learning_rate = 1e-5
-    config.optimizer.clip_norm = 1.0
-    config.eval.every = "250 steps"
-    config.devices.cpu_devices = 2

@@ -38,13 +38,5 @@ def get_config(preset: str = "trig-128") -> ml_collections.ConfigDict:
     config.eval.every = "1 epochs"
     config.eval.batch_size = 100
     config.eval.pictures = 16
-    presets.choose(config, preset, card="configs/cifar100.py", small=_small)
+    presets.choose(config, preset, card="configs/cifar100.py")
     return config
-
-
-def _small(config: ml_collections.ConfigDict) -> None:
-    config.model.interaction = "trig"
-    config.model.width = 32
-    config.model.layers = 3
-    config.model.heads = 4
-    config.devices.cpu_devices = 2

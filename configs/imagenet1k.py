@@ -52,18 +52,7 @@ def get_config(preset: str = "mlp-64-256") -> ml_collections.ConfigDict:
     config.eval.every = "1 epochs"
     config.eval.batch_size = 128
     config.eval.pictures = 16
-    presets.choose(config, preset, card="configs/imagenet1k.py", small=_small)
+    presets.choose(config, preset, card="configs/imagenet1k.py")
+    if preset == "small":
+        config.data.image_size, config.data.resize = 64, 72
     return config
-
-
-def _small(config: ml_collections.ConfigDict) -> None:
-    config.data.image_size = 64
-    config.data.resize = 72
-    config.data.workers = 0
-    config.model.interaction = "trig"
-    config.model.width = 32
-    config.model.layers = 3
-    config.model.heads = 4
-    config.model.precision = "float32"
-    config.train.batch_size = 64
-    config.devices.cpu_devices = 2

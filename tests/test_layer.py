@@ -138,9 +138,10 @@ def test_step_size_scales_the_first_step():
         ("attention", [{"remat": 1}, {"remat": 2, "keep_attention": False}]),
         ("convolution", [{"remat": 2}]),
     ],
+    ids=["attention", "convolution"],
 )
 def test_recomputing_changes_neither_values_nor_gradients(coupling, changes, x64):
-    settings = {"coupling": coupling, "interaction": "mlp", "steps": 3, "dtype": jnp.float64}
+    settings = {"coupling": coupling, "norm": "none", "steps": 3, "dtype": jnp.float64}
     params = jax.tree.map(lambda leaf: leaf.astype(np.float64), variables(layer(**settings)))
     theta, omega = state(1, np.float64)
 

@@ -157,7 +157,7 @@ def test_memory_of_maze_training_stays_below_a_gigabyte():
     mesh = sharding.make_mesh(jax.devices()[:1])
     task, model = build(frozen)
     optimizer = optax.adam(1e-3)
-    state = jax.eval_shape(lambda: init_state(model, optimizer, frozen))
+    state = jax.eval_shape(lambda: init_state(model, task, optimizer, frozen))
     step = make_train_step(model, task, optimizer, optax.constant_schedule(1e-3), frozen, mesh)
     batch = {
         name: jax.ShapeDtypeStruct(x.shape, x.dtype)

@@ -54,7 +54,7 @@ def test_what_a_run_leaves(finished):
     assert [x["step"] for x in lines if x["kind"] == "test"] == [3, 6]
     assert {"loss", "accuracy", "gradient_norm", "learning_rate"} <= lines[0].keys()
     assert {"raw_accuracy", "ema_accuracy", "ema_valid_path", "ema_path_f1"} <= lines[-1].keys()
-    pictures = sorted((finished / "boards").iterdir())
+    pictures = sorted((finished / "predictions").iterdir())
     assert [p.name for p in pictures] == ["step_00000003.png", "step_00000006.png"]
     assert pictures[0].read_bytes().startswith(b"\x89PNG")
     kept = {int(p.name) for p in (finished / "checkpoints").iterdir()}
@@ -67,7 +67,7 @@ def test_loss_falls(data, tmp_path):
         train__length="60 steps",
         optimizer__learning_rate=1e-2,
         eval__every="never",
-        eval__boards=0,
+        eval__pictures=0,
         checkpoint__every="never",
     )
     train(config, tmp_path)
@@ -99,7 +99,7 @@ def test_sudoku_runs_through_the_same_loop(tmp_path):
     config.eval.batch_size, config.eval.pictures = 4, 2
     results = train(configuration.freeze(config), tmp_path / "run")
     assert {"raw_accuracy_given", "ema_accuracy_blank"} <= results.keys()
-    assert len(list((tmp_path / "run" / "boards").glob("*.png"))) == 1
+    assert len(list((tmp_path / "run" / "predictions").glob("*.png"))) == 1
 
 
 def test_evaluation_does_not_depend_on_the_batch_size(data, finished):
@@ -167,10 +167,10 @@ def test_workdir_of_another_experiment(data, finished):
     before = untouched(finished)
     with pytest.raises(
         ValueError,
-        match=r"holds another experiment:\n  model\.steps: 2 there, 3 "
+        match=r"holds another experiment:\n  model\.steps: \[2\] there, \[3\] "
         r"now\nUse another --workdir",
     ):
-        train(tiny(data, model__steps=3), finished)
+        train(tiny(data, model__steps=(3,)), finished)
     assert untouched(finished) == before
 
 
@@ -182,7 +182,7 @@ def test_what_may_change_on_resume(data, finished, tmp_path):
         eval__every="never",
         log__tensorboard=False,
         checkpoint__keep=5,
-        eval__boards=0,
+        eval__pictures=0,
     )
     train(config, tmp_path / "run")
     assert read_lines(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 8
@@ -267,8 +267,8 @@ def test_a_run_without_checkpoints_begins_at_its_best(data, finished, tmp_path, 
 
 
 def test_evaluation_with_other_settings_says_so(data, finished, capsys):
-    run_eval(tiny(data, model__steps=4), finished)
-    assert "note     model.steps is 4, trained with 2" in capsys.readouterr().out
+    run_eval(tiny(data, model__steps=(4,)), finished)
+    assert "note     model.steps is (4,), trained with [2]" in capsys.readouterr().out
 
 
 def test_eval_without_a_checkpoint(data, tmp_path):

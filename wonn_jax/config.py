@@ -82,7 +82,14 @@ class ModelConfig:
     interaction: str = "trig"  # S and I: trig, mlp (learned)
     group: int = 2  # N, side of the patches of oscillators that emit an influence together
     coupling: str = "attention"  # or convolution
-    kernels: tuple[int, ...] = (7, 5, 5, 3, 3, 3)  # of the convolution: one for all layers, or each
+    kernels: tuple[int, ...] = (
+        7,
+        5,
+        5,
+        3,
+        3,
+        3,
+    )  # of the convolution: one for all, or layer by layer
     widening: bool = False  # C, 2C, 2C, 4C, … over the layers
     patch: int = 1  # side of the stem's patches, pixels; 1: a 3×3 convolution at every pixel
     transition_bias: bool = False  # of the phase transitions
@@ -439,7 +446,6 @@ def _check_model(config: Config) -> None:
 def _check_images(config: Config) -> None:
     from wonn_jax.data import IMAGE_SETS
     from wonn_jax.layer import COUPLINGS, per_layer
-    from wonn_jax.models.image import layer_widths
 
     d, a, m = config.data, config.augment, config.model
     _one_of("data.name", d.name, IMAGE_SETS)
@@ -470,7 +476,7 @@ def _check_images(config: Config) -> None:
         raise ValueError(f"config.augment.magnitude={a.magnitude} must be at most 30.")
     if (
         len(a.jitter) not in (0, 3, 4)
-        or min(a.jitter, default=0) < 0
+        or not all(0 <= x < math.inf for x in a.jitter)
         or max(a.jitter[3:], default=0) > 0.5
     ):
         raise ValueError(
@@ -478,10 +484,11 @@ def _check_images(config: Config) -> None:
             "contrast, saturation and hue, not negative, and a hue of at most 0.5: "
             "--config.augment.jitter='(0.4, 0.4, 0.4, 0.1)', or '()'."
         )
-    if len(d.mean) != 3 or len(d.deviation) != 3 or not min(d.deviation) > 0:
+    finite = all(map(math.isfinite, d.mean + d.deviation))
+    if not finite or len(d.mean) != 3 or len(d.deviation) != 3 or min(d.deviation) <= 0:
         raise ValueError(
             f"config.data.mean={d.mean} and config.data.deviation={d.deviation} must be three "
-            "numbers each, the deviations above 0."
+            "numbers each, the deviations above 0: --config.data.mean='(0.5, 0.5, 0.5)', say."
         )
     if 0 < d.resize < d.image_size:
         raise ValueError(
@@ -498,7 +505,10 @@ def _check_images(config: Config) -> None:
             f"config.data.class_list={d.class_list!r} has no effect on {d.name}; leave it out."
         )
     if m.readout_side not in (1, 3):
-        raise ValueError(f"config.model.readout_side={m.readout_side} must be 1 or 3.")
+        raise ValueError(
+            f"config.model.readout_side={m.readout_side} must be 1 or 3: "
+            "--config.model.readout_side=3."
+        )
     if m.name == "resnet":
         return
     if d.image_size < m.patch:
@@ -513,9 +523,16 @@ def _check_images(config: Config) -> None:
             f"(config.data.image_size={d.image_size}, config.model.patch={m.patch}); it must be "
             f"at most {side}."
         )
-    layer_widths(m.width, m.layers, m.widening)
+    if m.widening and m.layers < 4:
+        raise ValueError(
+            f"config.model.widening=True needs at least 4 layers (C, 2C, 2C, 4C, …), not "
+            f"config.model.layers={m.layers}: --config.model.layers=6, say."
+        )
     if not m.kernels or min(m.kernels) < 1 or any(side % 2 == 0 for side in m.kernels):
-        raise ValueError(f"config.model.kernels={m.kernels} must be odd numbers from 1.")
+        raise ValueError(
+            f"config.model.kernels={m.kernels} must be odd numbers from 1: "
+            "--config.model.kernels='(3,)', say."
+        )
     if m.coupling == "convolution":
         per_layer(m.kernels[: m.layers], m.layers, "config.model.kernels")
 

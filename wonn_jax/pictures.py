@@ -65,10 +65,13 @@ def save_predictions(
         save_boards(path, task, inputs, targets, predictions, title)
         return
 
+    def name(label: int) -> str:
+        return names[label] if len(names) else str(label)
+
     def caption(row: int) -> str:
         said = {weights: x[row] for weights, x in predictions.items()}
-        wrong = {w: names[x] for w, x in said.items() if x != targets[row]}
-        label = names[targets[row]]
+        wrong = {w: name(x) for w, x in said.items() if x != targets[row]}
+        label = name(targets[row])
         if not wrong:
             return label
         if len(set(said.values())) == 1:

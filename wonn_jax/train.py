@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import wonn_jax
@@ -162,18 +161,21 @@ def _show_batch(experiment: Experiment, data: Data, start: int, workdir: Path) -
     from wonn_jax.pictures import save_images
 
     config = experiment.config
-    batch = next(_batches(config, data, start, start + 1))
     task: Any = experiment.task
+    train: Any = data.train
+    alone = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=0))
+    batch = next(_batches(alone, data, start, start + 1))
     key = stream_key(config.seed, "augmentation", start)
-    prepared = jax.device_get(task.prepare(jax.tree.map(jnp.asarray, batch), key))
-    # As many as are worth looking at; CutMix has mixed the whole batch.
-    images = np.asarray(prepared["input"][:32]) * task.deviation + task.mean
-    names = getattr(data.train, "class_names", ())
-    captions = [names[label] for label in batch["target"][:32]]
+    prepared = jax.device_get(jax.jit(task.prepare)(batch, key))
+    # As many as are worth looking at, and no padding; CutMix has mixed the whole batch.
+    rows = range(min(32, int((batch["id"] >= 0).sum())))
+    images = prepared["input"][: len(rows)] * task.deviation + task.mean
+    captions = [train.class_names[batch["target"][row]] for row in rows]
     if "share" in prepared:
-        for i, (share, other) in enumerate(zip(prepared["share"], prepared["other"], strict=True)):
-            if i < len(captions) and share < 1:
-                captions[i] += f" {100 * share:.0f} %, {names[other]}"
+        for row, share in zip(rows, prepared["share"], strict=False):
+            if share < 1:
+                other = train.class_names[prepared["other"][row]]
+                captions[row] += f" {100 * share:.0f} %, {other}"
     path = workdir / "augmented.png"
     save_images(path, images, captions, f"training images of step {start:,}, augmented")
     print(f"picture  {path}: the first batch, augmented", flush=True)

@@ -47,7 +47,8 @@ class ImageModel(nn.Module):
       patch: side p of the stem's patches; 1: a 3×3 convolution at every pixel (CIFAR).
       interaction, group, coupling, heads, norm, attention, remat, keep_attention, step_size: see
         `OscillatorLayer`.
-      kernels: sides of the convolutional coupling's kernels, one for all layers or one for each.
+      kernels: sides of the convolutional coupling's kernels: one for all layers, or of the first
+        layer, the second, …
       transition_bias: whether the phase transitions have a bias (the paper's ImageNet-100 models).
       readout_side: side of the readout's first convolution, 3 or 1.
       axis_name: mesh axis the batch is split over, inside `shard_map`.
