@@ -51,6 +51,7 @@ def evaluate(
         examples=config.eval.examples,
         process=jax.process_index(),
         processes=jax.process_count(),
+        workers=config.data.workers,
         prefetch=config.data.prefetch,
     )
     totals: list[dict[str, Any]] = []

@@ -208,6 +208,7 @@ def eval_batches(
     examples: int = 0,
     process: int = 0,
     processes: int = 1,
+    workers: int = 0,
     prefetch: int = 8,
 ) -> Iterator[dict[str, np.ndarray]]:
     """This host's rows of batches that hold each of the first `examples` (0: all) once."""
@@ -220,6 +221,6 @@ def eval_batches(
         batch_size=batch_size,
         process=process,
         processes=processes,
-        workers=0,
+        workers=workers,
         prefetch=prefetch,
     )
