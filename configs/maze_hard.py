@@ -52,7 +52,7 @@ def _small(config: ml_collections.ConfigDict) -> None:
     config.model.heads = 4
     config.model.precision = "float32"
     config.train.batch_size = 32
-    config.train.length = "9000 steps"
+    config.train.length = "14000 steps"
     config.train.last_batch = "drop"
     # Clipping and warm-up let the learning rate be high; b2 lets Adam follow.
     config.optimizer.learning_rate = 8e-3
