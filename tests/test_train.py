@@ -134,7 +134,8 @@ def test_best_and_numbered_checkpoints_and_imported_weights(data, finished, tmp_
     np.savez(tmp_path / "weights.npz", **to_pytorch(variables, "maze"))
     imported = run_eval(tiny(data), tmp_path, str(tmp_path / "weights.npz"))["imported"]
     assert imported["loss"] == pytest.approx(lines[-1]["raw_loss"], rel=1e-5)
-    with pytest.raises(ValueError, match=r"\(16,\) there, \(32,\) here; 1 layers.*--config\.model\.width"):
+    message = r"\(16,\) there, \(32,\) here; 1 layers.*--config\.model\.width"
+    with pytest.raises(ValueError, match=message):
         run_eval(tiny(data, model__width=16), tmp_path, str(tmp_path / "weights.npz"))
 
 
