@@ -15,7 +15,7 @@ class Numbers:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int):
+    def example(self, index: int, rng: np.random.Generator):
         return {"input": np.asarray(index)}
 
 

@@ -269,7 +269,7 @@ def test_a_run_without_checkpoints_begins_at_its_best(data, finished, tmp_path, 
 
 def test_evaluation_with_other_settings_says_so(data, finished, capsys):
     run_eval(tiny(data, model__steps=(4,)), finished)
-    assert "note     model.steps is (4,), trained with [2]" in capsys.readouterr().out
+    assert "note     model.steps is [4], trained with [2]" in capsys.readouterr().out
 
 
 def test_eval_without_a_checkpoint(data, tmp_path):

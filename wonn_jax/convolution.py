@@ -32,7 +32,8 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
         "batch_group_count": 1,
         "preferred_element_type": None,
     }
-    ordinary = all(options.get(name, value) in (value, None) for name, value in plain.items())
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    ordinary = all(given.get(name, value) in (value, None) for name, value in plain.items())
     rows, columns = kernel.shape[:2]
     same = padding == "SAME" or list(padding) == [(rows // 2,) * 2, (columns // 2,) * 2]
     odd = rows % 2 == columns % 2 == 1 and rows * columns > 1

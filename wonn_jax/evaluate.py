@@ -171,7 +171,8 @@ def _saved(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], str]:
             if found is None:
                 raise missing
             restored = found
-    trained, now = restored.config, dataclasses.asdict(experiment.config)
+    # As JSON has it, which knows no tuples.
+    trained, now = restored.config, json.loads(json.dumps(dataclasses.asdict(experiment.config)))
     for name in [x for x in now["model"] if trained["model"].get(x) != now["model"][x]]:
         print(
             f"note     model.{name} is {now['model'][name]!r}, trained with "
