@@ -1,6 +1,9 @@
 """Handwritten digits that scikit-learn ships: a first try that needs no data and no network.
 
 python -m wonn_jax.main --config=configs/digits.py
+
+C 32, L 2, T 3, 61,578 parameters: 98.6 % of 360 unseen digits right (raw and EMA weights) after
+57 seconds on two Xeon cores, all included (24 November 2026).
 """
 
 import ml_collections
