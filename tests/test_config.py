@@ -45,7 +45,7 @@ def test_unknown_preset_lists_the_known(name, known):
 
 
 def test_the_papers_recipes():
-    """Section 10 of the specification."""
+    """Batch, length, optimizer and averages as the paper has them."""
     maze = configuration.freeze(card("maze_hard", ""))
     assert (maze.train.batch_size, maze.train.length, maze.train.last_batch) == (
         64,

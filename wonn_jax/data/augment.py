@@ -5,7 +5,7 @@ Every draw comes from the generator that the caller hands over; what acts on who
 
 Pillow does the work, except that values of small pictures are looked up by NumPy and
 `bytes.translate`, in less than half of the time of `Image.point`. For 32×32 pictures and jitter
-alone, dm-pix under `jit` on the CPU was 8 times as fast; it lost because its jitter is another one
+alone, dm-pix under `jit` is faster on a CPU; it lost because its jitter is another one
 (brightness is added, nothing is rounded), and it has no AugMix, which takes most of the time.
 Measurements: `experiments/results/augmentation_speed.md`.
 """
