@@ -404,7 +404,7 @@ def _below_one(field: str, value: float) -> None:
 def _check_model(config: Config) -> None:
     from wonn_jax.attention import IMPLEMENTATIONS
     from wonn_jax.coupling import NORMS
-    from wonn_jax.layer import per_layer
+    from wonn_jax.oscillators import per_layer
     from wonn_jax.rng import INITIAL_PHASES
 
     m = config.model
@@ -445,7 +445,7 @@ def _check_model(config: Config) -> None:
 
 def _check_images(config: Config) -> None:
     from wonn_jax.data import IMAGE_SETS
-    from wonn_jax.layer import COUPLINGS, per_layer
+    from wonn_jax.oscillators import COUPLINGS, per_layer
 
     d, a, m = config.data, config.augment, config.model
     _one_of("data.name", d.name, IMAGE_SETS)

@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 from wonn_jax.checkpoint import flatten
 from wonn_jax.config import Config
 from wonn_jax.data import load_source
-from wonn_jax.experiment import Experiment, device_line
-from wonn_jax.layer import per_layer
+from wonn_jax.experiment import Experiment, device_line, examples_of
 from wonn_jax.models import build
+from wonn_jax.oscillators import per_layer
 from wonn_jax.sharding import make_mesh
 from wonn_jax.step import init_state, make_eval_step, make_train_step
 
@@ -116,17 +116,13 @@ def run_describe(config: Config) -> None:
     state = experiment.abstract_state()
     print(parameter_table(state.params))
     print(f"device   {device_line()}")
-    batch = experiment.task.abstract_batch(config, config.train.batch_size)
-    shape = "×".join(map(str, batch["input"].shape[1:3]))
-    kind = experiment.task.examples
+    kind = examples_of(experiment)
     if examples is None:
-        print(
-            f"data     {d.name}, {kind} of {shape}, not looked at: there is no --config.data.path"
-        )
+        print(f"data     {d.name}, {kind}, not looked at: there is no --config.data.path")
     else:
         made = f"generated once into {Path(d.dir).expanduser()}"
         where = d.path or (d.name if config.task == "image" else made)
-        print(f"data     {examples:,} training {kind} of {shape}, {where}")
+        print(f"data     {examples:,} training {kind}, {where}")
         print(f"length   {experiment.total:,} steps, {experiment.epoch:,} an epoch", flush=True)
     for name, rows in (
         ("training", config.train.batch_size),

@@ -84,9 +84,14 @@ def device_line() -> str:
     return f"{len(devices)} × {kinds}{hosts} (jax {jax.__version__})"
 
 
+def examples_of(experiment: Experiment) -> str:
+    """What the examples are: 'boards of 30×30'."""
+    shape = experiment.task.abstract_batch(experiment.config, 1)["input"].shape[1:3]
+    return f"{experiment.task.examples} of {'×'.join(map(str, shape))}"
+
+
 def data_line(source: Source, experiment: Experiment) -> str:
     config = experiment.config
-    shape = "×".join(map(str, experiment.task.abstract_batch(config, 1)["input"].shape[1:3]))
     origin = config.data.path or ("generated" if config.task != "image" else config.data.name)
-    kind = experiment.task.examples
-    return f"{len(source):,} {kind} of {shape}, {origin}, fingerprint {source.fingerprint}"
+    kind = examples_of(experiment)
+    return f"{len(source):,} {kind}, {origin}, fingerprint {source.fingerprint}"

@@ -1,4 +1,8 @@
-"""What carries phases and frequencies from one layer of oscillators to the next, and out."""
+"""What carries phases and frequencies from one layer of oscillators to the next, and out.
+
+What is cheap to compute again is not kept for the backward pass (`jax.checkpoint`). The CPU
+compiler finds that the forward pass has computed it already, and keeps it all the same.
+"""
 
 from typing import Any
 

@@ -12,9 +12,9 @@ from jax import Array
 
 from wonn_jax.coupling import norm_groups
 from wonn_jax.dynamics import wrap
-from wonn_jax.layer import OscillatorLayer, per_layer
 from wonn_jax.layers import conv
 from wonn_jax.models.base import Output
+from wonn_jax.oscillators import OscillatorLayer, per_layer
 from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
 
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from wonn_jax.dynamics import wrap
-from wonn_jax.layer import OscillatorLayer, per_layer
 from wonn_jax.layers import BatchNorm, conv, dense
 from wonn_jax.models.base import Output
+from wonn_jax.oscillators import OscillatorLayer, per_layer
 from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
 
 KERNELS = (7, 5, 5, 3, 3, 3)

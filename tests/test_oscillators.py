@@ -10,7 +10,7 @@ import pytest
 from wonn_jax import wrap
 from wonn_jax.coupling import AttentionCoupling, ConvolutionCoupling
 from wonn_jax.interactions import LearnedSensitivity, PatchInfluence
-from wonn_jax.layer import OscillatorLayer, per_layer
+from wonn_jax.oscillators import OscillatorLayer, per_layer
 from wonn_jax.rotary import grid_positions
 
 WIDTH, HEIGHT, COLUMNS = 8, 5, 7
