@@ -1,34 +1,29 @@
 """Scaled dot-product attention behind one signature, with several kernels.
 
 - `plain`: as it is written down, with a tokens × tokens array for every example and head.
-- `cudnn`: NVIDIA's fused kernel, through `jax.nn.dot_product_attention` (bfloat16, float16).
-- `per_head`: head by head, on short sequences a few heads of the batch at a time, with a
-  derivative of its own that keeps the output and the log-sum-exp and recomputes the weights.
-  Memory is one tokens × tokens array, or `AT_ONCE` numbers, whatever the batch. On a CPU that
-  stays in the cache, which the batched form does not: 3 to 4 times faster there at 900 tokens.
-- `auto`: `per_head` on a CPU, else `plain`.
+- `blockwise`: memory linear in the tokens, in pure JAX, see `wonn_jax.blockwise`.
+- `cudnn`: NVIDIA's fused kernel, in half precision, through `jax.nn.dot_product_attention`.
+- `pallas`: a fused kernel for TPUs, see `wonn_jax.tpu_attention`.
+- `auto`: what `choose` picks for the backend and the shapes.
 
-A training step on a CPU takes, in units of the same with `plain` (width 32, 4 heads, remat=1):
-1.0 at 36 tokens, 0.78 at 64, 0.68 at 100. Slower there were: strictly one head at a time (a
-third at 36 tokens, a seventh at 64); all heads of the batch at once (a twentieth at 100);
-operands laid out `[tokens, width]`, where two products of the derivative contract rows (a tenth
-at 36 tokens); a product that transposes q on its way (a twentieth).
+All compute the same function; `plain` is the truth they are tested against.
 """
 
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.ad_checkpoint import checkpoint_name
 
-IMPLEMENTATIONS = ("auto", "plain", "cudnn", "per_head")
-RESIDUALS = ("attention_output", "attention_logsumexp")
-"""Names of what the `per_head` kernel keeps, for a `jax.checkpoint` policy."""
+from wonn_jax.blockwise import blockwise_attention, masked_logit
 
-AT_ONCE = 2**15
-"""Logits that `per_head` holds at a time where one head has fewer: 128 KiB in float32."""
+IMPLEMENTATIONS = ("auto", "plain", "blockwise", "cudnn", "pallas")
+
+AT_ONCE = 2**28
+"""Logits that `auto` lets `plain` hold at a time on an accelerator: 1 GiB in float32."""
+
+FEWEST = 256
+"""Tokens from which on `auto` takes `pallas`."""
 
 
 def attention(
@@ -51,20 +46,74 @@ def attention(
       `[batch, tokens, heads, head_width]` in the dtype of `query`.
 
     Raises:
-      ValueError: an unknown implementation.
+      ValueError: an unknown implementation, or one that cannot take these arrays here.
     """
+    masked = mask is not None
     if implementation == "auto":
-        implementation = "per_head" if jax.default_backend() == "cpu" else "plain"
-    if implementation == "plain":
-        return _plain(query, key, value, mask)
-    if implementation == "per_head":
-        return _per_head(query, key, value, mask)
+        implementation = choose(query.shape, query.dtype, masked=masked)
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"attention implementation {implementation!r} is unknown; it must be one of "
+            f"{', '.join(IMPLEMENTATIONS)}."
+        )
+    backend, width = jax.default_backend(), query.shape[-1]
+    if reason := refusal(implementation, backend, width, query.dtype, masked=masked):
+        raise ValueError(
+            f"attention implementation {implementation!r} {reason}; use 'blockwise' or 'auto'."
+        )
+    if implementation == "blockwise":
+        return blockwise_attention(query, key, value, mask)
     if implementation == "cudnn":
         return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="cudnn")
-    raise ValueError(
-        f"attention implementation {implementation!r} is unknown; "
-        f"it must be one of {', '.join(IMPLEMENTATIONS)}."
-    )
+    if implementation == "pallas":
+        from wonn_jax.tpu_attention import pallas_attention
+
+        return pallas_attention(query, key, value)
+    return _plain(query, key, value, mask)
+
+
+def choose(shape: tuple[int, ...], dtype, *, masked: bool = False) -> str:
+    """The kernel of `auto` for `[batch, tokens, heads, head_width]` on the default backend.
+
+    On a CPU `blockwise`. On a GPU `cudnn` where it can. On a TPU `pallas` where it can, from 256
+    tokens on: by the compiler's schedules for a TPU v5e it takes a third of the time of `plain`
+    at 900 tokens, and three times as long at 128 (`experiments/benchmarks/tpu_attention.py`).
+    Otherwise `plain` while its logits take up to 1 GiB, and `blockwise` beyond.
+    """
+    backend = jax.default_backend()
+    batch, tokens, heads, width = shape
+    fused = {"gpu": "cudnn", "tpu": "pallas"}.get(backend)
+    enough = tokens >= (FEWEST if fused == "pallas" else 1)
+    if fused and enough and refusal(fused, backend, width, dtype, masked=masked) is None:
+        return fused
+    small = batch * heads * tokens**2 <= AT_ONCE
+    return "plain" if small and backend != "cpu" else "blockwise"
+
+
+def refusal(
+    implementation: str, backend: str, width: int, dtype, *, masked: bool = False
+) -> str | None:
+    """Why a kernel cannot be used, to follow its name; None where it can.
+
+    Args:
+      implementation: one of `IMPLEMENTATIONS`.
+      backend: such as `jax.default_backend()`.
+      width: of one head.
+      dtype: of the operands.
+      masked: whether there is a mask.
+    """
+    if implementation == "pallas":
+        from wonn_jax import tpu_attention
+
+        return tpu_attention.refusal(width, dtype, masked=masked, backend=backend)
+    if implementation == "cudnn":
+        if backend != "gpu":
+            return f"needs an NVIDIA GPU, not a {backend.upper()}"
+        if dtype not in (jnp.bfloat16, jnp.float16):
+            return f"takes bfloat16 or float16, not {jnp.dtype(dtype).name}"
+        if width % 8 or width > 128:
+            return f"takes heads of a multiple of 8 up to 128 wide, not {width}"
+    return None
 
 
 def _plain(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
@@ -73,100 +122,8 @@ def _plain(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
     query = query * jnp.asarray(1.0 / math.sqrt(query.shape[-1]), query.dtype)
     logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=wide)
     if mask is not None:
-        logits = jnp.where(mask, logits, _masked(wide))
+        logits = jnp.where(mask, logits, masked_logit(wide))
     weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value, preferred_element_type=wide).astype(
         query.dtype
     )
-
-
-def _masked(dtype) -> float:
-    """A logit for what must not be seen: finite, so that a row of nothing else is no NaN."""
-    return 0.5 * float(jnp.finfo(dtype).min)
-
-
-def _per_head(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
-    batch, tokens, heads, width = query.shape
-    # Channel-major operands [width, tokens]: no product has to contract rows of an array of
-    # tokens × tokens.
-    q, k, v = (
-        x.transpose(0, 2, 3, 1).reshape(batch * heads, width, tokens) for x in (query, key, value)
-    )
-    out = _mapped_attention(q, k, v, mask, (batch, heads))
-    return out.reshape(batch, heads, width, tokens).transpose(0, 3, 1, 2)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _mapped_attention(q: Array, k: Array, v: Array, mask: Array | None, shape) -> Array:
-    return _forward(q, k, v, mask, shape)[0]
-
-
-def _map(function, operands):
-    """`lax.map` over heads, as many at a time as `AT_ONCE` allows and divide their number."""
-    heads, _, tokens = operands[1].shape
-    limit = max(1, min(heads, AT_ONCE // tokens**2))
-    size = max(n for n in range(1, limit + 1) if heads % n == 0)
-    # A batch of one would still be a batched product, which is slower than a plain one.
-    return jax.lax.map(function, operands, batch_size=size if size > 1 else None)
-
-
-def _logits(q: Array, k: Array, mask: Array | None, index: Array, shape) -> Array:
-    """Masked logits `[queries, keys]` of head number `index` of `batch · heads`."""
-    scale = 1.0 / math.sqrt(q.shape[0])
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    # The barrier has the transpose written out; fused into the product it is slower.
-    rows = jax.lax.optimization_barrier((q * jnp.asarray(scale, q.dtype)).T)
-    logits = jnp.matmul(rows, k, preferred_element_type=wide)
-    if mask is None:
-        return logits
-    row, head = index // shape[1], index % shape[1]
-    seen = mask[jnp.minimum(row, mask.shape[0] - 1), jnp.minimum(head, mask.shape[1] - 1)]
-    return jnp.where(seen, logits, _masked(wide))
-
-
-def _forward(q: Array, k: Array, v: Array, mask: Array | None, shape):
-    def one(args):
-        index, q, k, v = args
-        logits = _logits(q, k, mask, index, shape)
-        top = logits.max(axis=1, keepdims=True)
-        weights = jnp.exp(logits - top)
-        total = weights.sum(axis=1, keepdims=True)
-        out = jnp.matmul(weights.astype(v.dtype), v.T, preferred_element_type=weights.dtype)
-        return (out / total).T.astype(q.dtype), (top + jnp.log(total))[:, 0]
-
-    heads = jnp.arange(q.shape[0])
-    out, logsumexp = _map(one, (heads, q, k, v))
-    return checkpoint_name(out, RESIDUALS[0]), checkpoint_name(logsumexp, RESIDUALS[1])
-
-
-def _forward_rule(q: Array, k: Array, v: Array, mask: Array | None, shape):
-    out, logsumexp = _forward(q, k, v, mask, shape)
-    return out, (q, k, v, mask, out, logsumexp)
-
-
-def _backward_rule(shape, residuals, cotangent: Array):
-    q, k, v, mask, out, logsumexp = residuals
-    scale = 1.0 / math.sqrt(q.shape[1])
-
-    def one(args):
-        index, q, k, v, out, logsumexp, grad = args
-        weights = jnp.exp(_logits(q, k, mask, index, shape) - logsumexp[:, None])
-        wide = weights.dtype
-        dot = functools.partial(jnp.matmul, preferred_element_type=wide)
-        grad_weights = dot(grad.T, v)
-        # Σ_j p_ij (∂L/∂p_ij) without a second pass over the weights: it is dO · O.
-        correction = (grad.astype(wide) * out.astype(wide)).sum(axis=0)
-        grad_logits = (weights * (grad_weights - correction[:, None]) * scale).astype(q.dtype)
-        return (
-            dot(grad_logits, k.T).T.astype(q.dtype),
-            dot(q, grad_logits).astype(k.dtype),
-            dot(grad, weights.astype(grad.dtype)).astype(v.dtype),
-        )
-
-    heads = jnp.arange(q.shape[0])
-    operands = (heads, q, k, v, out, logsumexp, cotangent)
-    grads = _map(one, operands)
-    return (*grads, None)
-
-
-_mapped_attention.defvjp(_forward_rule, _backward_rule)

@@ -1,0 +1,199 @@
+"""Attention with its gradients as the TPU compiler sees it, without a TPU.
+
+    pip install 'jax[tpu]'
+    python -m experiments.benchmarks.tpu_attention [maze ...] [--kernels plain pallas]
+
+Compiles one call, forward and backward, in bfloat16 for one chip of a TPU v5e and prints a
+Markdown table. All of it is an estimate; no chip has run anything:
+
+- temporaries and arguments: of the compiler's memory plan.
+- FLOP: of the products of queries and keys, by formula; cost analysis counts the body of a loop
+  once and nothing inside a Pallas kernel.
+- bytes: of cost analysis, what stays in vector memory included; a lower bound (≥) where there are
+  loops or kernels.
+- roofline: the longer of FLOP at the peak rate and these bytes at the peak bandwidth of the main
+  memory; too long where they stay in vector memory, as small arrays do.
+- schedule: cycles at the clock rate. Of XLA's operations these are the compiler's own estimates,
+  those of a loop times its trips; of a Pallas kernel the length of its schedule times the steps
+  of its grid, with no wait for memory.
+"""
+
+import argparse
+import math
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Callable
+from typing import NamedTuple
+
+PEAK = 197e12  # FLOP/s of bfloat16 products on a TPU v5e
+BANDWIDTH = 819e9  # bytes/s
+CLOCK = PEAK / (4 * 2 * 128**2)  # Hz: four units of 128 × 128 multiply-adds a cycle
+
+
+class Shape(NamedTuple):
+    """Of queries, keys and values."""
+
+    batch: int
+    tokens: int
+    heads: int
+    width: int
+
+
+SHAPES = {
+    "sudoku": Shape(100, 81, 8, 32),
+    "cifar": Shape(64, 256, 8, 32),
+    "maze": Shape(64, 900, 8, 16),
+    "60x60": Shape(16, 3600, 8, 16),
+    "120x120": Shape(4, 14400, 8, 16),
+}
+KERNELS = ("plain", "blockwise", "pallas")
+
+
+class Cost(NamedTuple):
+    """Of a compiled call."""
+
+    temporaries: int  # bytes
+    arguments: int  # bytes
+    accessed: float  # bytes
+    whole: bool  # nothing hides in loops or kernels
+    cycles: int
+
+
+def computations(hlo: str) -> dict[str, list[str]]:
+    """The instructions of each computation of a compiled module; the first one by ''."""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in hlo.splitlines():
+        if head := re.match(r"(ENTRY )?%([^ ]+) \(.*\{$", line):
+            lines = found["" if head[1] else head[2]] = []
+        else:
+            lines.append(line)
+    return found
+
+
+def cycles(parts: dict[str, list[str]], name: str, kernel: Callable[[str], int]) -> int:
+    """Estimated cycles of a computation, with those of its loops times their trips.
+
+    Args:
+      parts: see `computations`.
+      name: of the computation.
+      kernel: cycles of a Pallas kernel by its name.
+    """
+    total = 0
+    for line in parts[name]:
+        if estimate := re.search(r'"estimated_cycles":"(\d+)"', line):
+            total += int(estimate[1])
+        elif loop := re.search(r" while\(.*condition=%([^ ,]+), body=%([^ ,]+)", line):
+            trips = re.findall(r"s32\[\]\S* constant\((\d+)\)", "\n".join(parts[loop[1]]))
+            total += max(map(int, trips)) * cycles(parts, loop[2], kernel)
+        elif custom := re.search(r"%(\w+)[.\d]* = .* custom-call\(.*tpu_custom_call", line):
+            total += kernel(custom[1])
+    return total
+
+
+def compiled(name: str, shape: Shape, device, dumps: pathlib.Path) -> Cost:
+    """Compiles the attention kernel `name`; `dumps` is where the compiler leaves schedules."""
+    import jax
+    import jax.numpy as jnp
+
+    from wonn_jax.attention import attention
+    from wonn_jax.tpu_attention import block_size, pallas_attention
+
+    def call(query, key, value):
+        if name == "pallas":
+            return pallas_attention(query, key, value)
+        return attention(query, key, value, implementation=name)
+
+    def both(query, key, value, cotangent):
+        out, pull = jax.vjp(call, query, key, value)
+        return out, *pull(cotangent)
+
+    for file in dumps.iterdir():
+        file.unlink()
+    place = jax.sharding.SingleDeviceSharding(device)
+    operand = jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=place)
+    program = jax.jit(both).lower(*[operand] * 4).compile()
+    hlo, memory, analysis = program.as_text(), program.memory_analysis(), program.cost_analysis()
+
+    def kernel(part: str) -> int:
+        (report,) = dumps.glob(f"*-{part}[.-]*schedule-analysis_final_bundles.txt")
+        length = re.search(r"total scheduled bundles: *(\d+)", report.read_text())
+        assert length
+        blocks = math.ceil(shape.tokens / block_size(shape.tokens))
+        return int(length[1]) * shape.batch * shape.heads * blocks**2
+
+    parts = computations(hlo)
+    return Cost(
+        memory.temp_size_in_bytes,
+        memory.argument_size_in_bytes,
+        analysis["bytes accessed"],
+        " while(" not in hlo and "tpu_custom_call" not in hlo,
+        cycles(parts, "", kernel),
+    )
+
+
+def label(case: str, shape: Shape) -> str:
+    """'maze 64×900×8×16'."""
+    return f"{case} {'×'.join(map(str, shape))}"
+
+
+def row(case: str, name: str, shape: Shape, cost: Cost) -> str:
+    """A line of the table."""
+    products = 6 if name == "plain" else 7  # 2 forward, 4 backward; others compute logits again
+    flop = products * 2 * shape.batch * shape.heads * shape.tokens**2 * shape.width
+    bound = "" if cost.whole else "≥ "
+    cells = (
+        label(case, shape),
+        name,
+        f"{cost.temporaries / 1e6:,.0f}",
+        f"{cost.arguments / 1e6:,.0f}",
+        f"{flop / 1e9:,.1f}",
+        f"{bound}{cost.accessed / 1e9:,.2f}",
+        f"{bound}{max(flop / PEAK, cost.accessed / BANDWIDTH) * 1e3:.2f}",
+        f"{cost.cycles / CLOCK * 1e3:.2f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Prints the table, a line when it is ready."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("cases", nargs="*", default=list(SHAPES), metavar="CASE", help=f"{SHAPES}")
+    parser.add_argument("--kernels", nargs="+", default=list(KERNELS))
+    parser.add_argument("--topology", default="v5e:2x2", help="one chip of it is compiled for")
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        # All read when JAX is imported: no chip is looked for, and the schedules are left here.
+        os.environ |= {
+            "JAX_PLATFORMS": "cpu",
+            "TPU_SKIP_MDS_QUERY": "1",
+            "LIBTPU_INIT_ARGS": f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true "
+            "--xla_jf_dump_hlo_text=false --xla_jf_dump_llo_pass_label_regex=final_bundles",
+        }
+        from jax.experimental import topologies
+
+        topology = topologies.get_topology_desc(arguments.topology, "tpu")
+        print(
+            "| case, batch × tokens × heads × width | kernel | temporaries, MB | arguments, MB "
+            "| FLOP, G | bytes, GB | roofline, ms | schedule, ms |"
+        )
+        print("| --- | --- |" + " ---: |" * 6)
+        for case in arguments.cases:
+            for name in arguments.kernels:
+                shape = SHAPES[case]
+                try:
+                    cost = compiled(name, shape, topology.devices[0], pathlib.Path(folder))
+                except RuntimeError as error:  # of XLA, with what there is and what it takes
+                    found = re.search(r"temporaries \(([\d.]+)G\)", str(error))
+                    if not found:
+                        raise
+                    print(f"| {label(case, shape)} | {name} | {found[1]} GiB: too much | | | | | |")
+                else:
+                    print(row(case, name, shape, cost), flush=True)
+
+
+if __name__ == "__main__":
+    main()
