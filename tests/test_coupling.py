@@ -110,7 +110,7 @@ def test_causal_mask():
     np.testing.assert_array_equal(mask[0, 0], [[1, 0, 0], [1, 1, 0], [1, 1, 1]])
 
 
-@pytest.mark.parametrize("implementation", ["plain", "per_head"])
+@pytest.mark.parametrize("implementation", ["plain", "blockwise"])
 @pytest.mark.parametrize("norm", ["group", "token", "none"])
 @pytest.mark.parametrize("banded", [False, True])  # each token sees its neighbours only
 def test_padding_is_as_if_it_were_not_there(norm, banded, implementation):

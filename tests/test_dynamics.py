@@ -388,6 +388,9 @@ def test_remat_policy_keeps_what_is_named():
     stored = functools.partial(residuals, coupling=coupling, remat=1)
     named = jax.checkpoint_policies.save_only_these_names("field")
     assert stored(remat_policy=named) - stored() == STEPS * 50 * N
+    # In chunks, what is named is kept of the steps at work alone.
+    in_chunks = functools.partial(residuals, coupling=coupling, remat=8)
+    assert in_chunks(remat_policy=named) == in_chunks()
 
 
 def test_gradients_equal_finite_differences(x64):

@@ -192,10 +192,10 @@ def evolve(
       trajectory: also return the phases after every step.
       energies: also return the energy before every step.
       remat: what the backward pass recomputes. 0 stores all intermediates; 1 stores the
-        phases of every step; k > 1 stores the phases of every k-th step and recomputes in
-        between, so memory falls by about k for one more forward pass.
-      remat_policy: which named intermediates to keep although `remat` is on (see
-        `jax.checkpoint_policies`); None keeps none.
+        phases of every step; k > 1 stores the phases of every k-th step, and for the k steps
+        at work those of each, for one more forward pass: T/k + k states instead of T.
+      remat_policy: which named intermediates of a step to keep although `remat` is on (see
+        `jax.checkpoint_policies`), of all steps or of the k at work; None keeps none.
 
     Returns:
       An `Evolution`.
@@ -219,32 +219,26 @@ def evolve(
         )
         return state, (state if trajectory else None, energy if energies else None)
 
-    def run(state: Array, length: int):
+    def run(step: Callable, state: Array, length: int):
         return jax.lax.scan(step, state, None, length=length)
 
     if remat == 0:
-        theta, recorded = run(theta, steps)
+        theta, recorded = run(step, theta, steps)
+        return Evolution(theta, *recorded)
+    light = jax.checkpoint(step, prevent_cse=False, policy=remat_policy)
+    if remat == 1:
+        theta, recorded = run(light, theta, steps)
         return Evolution(theta, *recorded)
 
-    def checkpointed(length: int):
-        if length == 1:  # no inner loop to compile for a single step
-
-            def chunk(state: Array, _: None):
-                state, out = step(state, None)
-                return state, jax.tree.map(lambda x: x[None], out)
-        else:
-
-            def chunk(state: Array, _: None):
-                return run(state, length)
-
-        return jax.checkpoint(chunk, prevent_cse=False, policy=remat_policy)
+    def chunk(length: int):
+        return jax.checkpoint(lambda state, _: run(light, state, length), prevent_cse=False)
 
     size = min(remat, max(steps, 1))
     chunks, rest = divmod(steps, size)
-    theta, recorded = jax.lax.scan(checkpointed(size), theta, None, length=chunks)
+    theta, recorded = run(chunk(size), theta, chunks)
     recorded = jax.tree.map(lambda x: x.reshape(chunks * size, *x.shape[2:]), recorded)
     if rest:
-        theta, last = checkpointed(rest)(theta, None)
+        theta, last = chunk(rest)(theta, None)
         recorded = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), recorded, last)
     return Evolution(theta, *recorded)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.attention import RESIDUALS
+from wonn_jax.blockwise import RESIDUALS
 from wonn_jax.coupling import AttentionCoupling, ConvolutionCoupling
 from wonn_jax.dynamics import Evolution, PhaseMap, evolve
 from wonn_jax.interactions import (
@@ -18,6 +18,7 @@ from wonn_jax.interactions import (
     PatchInfluence,
     spread,
 )
+from wonn_jax.recompute import map_examples
 from wonn_jax.rotary import grid_positions
 from wonn_jax.trigonometry import cos
 
@@ -40,6 +41,12 @@ def per_layer(values: tuple[int, ...], layers: int, name: str) -> tuple[int, ...
     return values
 
 
+def _swap_time(evolution: Evolution) -> Evolution:
+    """Swaps time and examples in what is recorded of an evolution."""
+    recorded = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), evolution[1:])
+    return Evolution(evolution.theta, *recorded)
+
+
 class OscillatorLayer(nn.Module):
     """Oscillators on a grid, one per cell and channel, that evolve for T steps.
 
@@ -57,7 +64,7 @@ class OscillatorLayer(nn.Module):
       attention: attention kernel, see `attention.IMPLEMENTATIONS`.
       remat: 0, 1 or k, see `evolve`.
       keep_attention: with `remat`, keep the attention outputs of every step rather than
-        recompute them (the `per_head` kernel only).
+        recompute them (the `blockwise` and `pallas` kernels only).
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
 
@@ -98,20 +105,26 @@ class OscillatorLayer(nn.Module):
             coupling(interaction.influence(theta))
             interaction.sensitivity(theta)
         policy = jax.checkpoint_policies.save_only_these_names(*RESIDUALS)
-        return evolve(
-            theta,
-            omega,
-            **interaction._asdict(),
-            coupling=coupling,
-            step_size=self.step_size,
-            steps=self.steps if steps is None else steps,
-            event_ndim=3,
-            expand=lambda field: spread(field, self.group, *theta.shape[1:3]),
-            trajectory=trajectory,
-            energies=energies,
-            remat=self.remat,
-            remat_policy=policy if self.keep_attention else None,
-        )
+
+        def run(theta: Array, omega: Array) -> Evolution:
+            evolution = evolve(
+                theta,
+                omega,
+                **interaction._asdict(),
+                coupling=coupling,
+                step_size=self.step_size,
+                steps=self.steps if steps is None else steps,
+                event_ndim=3,
+                expand=lambda field: spread(field, self.group, *theta.shape[1:3]),
+                trajectory=trajectory,
+                energies=energies,
+                remat=self.remat,
+                remat_policy=policy if self.keep_attention else None,
+            )
+            return _swap_time(evolution)
+
+        # Layers do not couple examples, so all steps of a few can go before those of the next.
+        return _swap_time(map_examples(run, theta, omega))
 
     def _interaction(self) -> Interaction:
         if self.interaction not in INTERACTIONS:

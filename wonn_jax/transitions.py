@@ -1,7 +1,6 @@
 """What carries phases and frequencies from one layer of oscillators to the next, and out.
 
-What is cheap to compute again is not kept for the backward pass (`jax.checkpoint`). The CPU
-compiler finds that the forward pass has computed it already, and keeps it all the same.
+What is cheap to compute again is not kept for the backward pass, see `wonn_jax.recompute`.
 """
 
 from typing import Any
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from wonn_jax.layers import BatchNorm, conv, uniform_init
+from wonn_jax.recompute import recomputed
 from wonn_jax.trigonometry import arctan2, cos, sin
 
 
@@ -61,7 +61,7 @@ class PhaseTransition(nn.Module):
         # Of all intermediates only θ, u and v are kept, once the parameters exist.
         if self.is_initializing():
             return angle(*waves(theta))
-        return jax.checkpoint(angle)(*jax.checkpoint(waves)(theta))
+        return jax.checkpoint(angle)(*recomputed(waves, theta))
 
 
 class FrequencyTransition(nn.Module):
@@ -84,7 +84,7 @@ class FrequencyTransition(nn.Module):
             return convolve(jnp.concatenate([embed(theta), omega.astype(self.dtype)], axis=-1))
 
         # Only θ and ω are kept for the backward pass, once the parameters exist.
-        out = (fuse if self.is_initializing() else jax.checkpoint(fuse))(theta, omega)
+        out = fuse(theta, omega) if self.is_initializing() else recomputed(fuse, theta, omega)
         norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
         return nn.relu(norm(out, train=train, weight=weight)).astype(omega.dtype)
 
@@ -116,7 +116,7 @@ class Readout(nn.Module):
         def read(theta: Array) -> Array:
             return convolve(embed(theta))
 
-        x = (read if self.is_initializing() else jax.checkpoint(read))(theta)
+        x = read(theta) if self.is_initializing() else recomputed(read, theta)
         x = nn.relu(normalise(x, "norm_1"))
         x = conv(2 * width, width, second, bias=False, dtype=self.dtype, name="conv_2")(x)
         return normalise(x, "norm_2")
