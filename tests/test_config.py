@@ -96,7 +96,7 @@ MISTAKES = [
     ({"model__head": 8}, r"config\.model\.head is no field.*did you mean config\.model\.heads"),
     ({"optimizer__b2": 1.5}, r"optimizer\.b2=1\.5 must be at least 0 and below 1"),
     ({"loss_weights": (1.0, 1.0, -1.0, 1.0, 1.0)}, "must not be negative"),
-    ({"model__attention": "cudnn"}, "takes bfloat16, not float32"),
+    ({"model__attention": "cudnn"}, "takes bfloat16 or float16, not float32"),
     ({"checkpoint__best": "accuracy"}, "is no metric of maze; use one of .*ema_accuracy"),
     ({"nonsense": 8}, r"config\.nonsense is no field"),
 ]

@@ -1,9 +1,11 @@
 """The loop from the outside: what it writes, what it refuses, what it leaves intact."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from wonn_jax.describe import run_describe
 from wonn_jax.evaluate import run_eval
 from wonn_jax.interop import to_pytorch
 from wonn_jax.metrics import read_lines
-from wonn_jax.train import train
+from wonn_jax.train import AHEAD, train
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +149,140 @@ def test_describe(data, capsys):
         "parameters",
         "40 training boards",
         "temporaries",
-        "operations",
-        "training, per device, one step of 16 examples",
+        "the body of a loop once",
+        "training, one step of 16 examples, on each of 4 devices:",
+        "48 forward passes ×",
+        "evaluation, one step of 16 examples, on each of 4 devices:",
     ):
         assert words in text
+    assert text.count("forward passes ×") == 2
+
+
+# --- No device waits -------------------------------------------------------------------------
+
+
+def test_timings(data, finished, tmp_path, capsys):
+    """Compilation apart from the speed; the utilisation where a peak is known."""
+    lines = read_lines(finished / "timing.jsonl")
+    assert lines[0].keys() == {"step", "kind", "compile_seconds"} and lines[0]["step"] == 0
+    assert lines[0]["compile_seconds"] > 0
+    training = [x for x in lines if x["kind"] == "train"][1:]
+    assert [x["step"] for x in training] == [1, 2, 3, 4, 5, 6]
+    assert all(x["examples_per_second"] > 0 and "utilisation" not in x for x in training)
+    tests = [x for x in lines if x["kind"] == "test"]
+    assert [("compile_seconds" in x, x["seconds"] > 0) for x in tests] == [
+        (True, True),
+        (False, True),
+    ]
+    shutil.copytree(finished, tmp_path / "run")
+    config = tiny(
+        data,
+        train__length="8 steps",
+        log__peak_flops=1e9,
+        profile__start=2,  # long past
+        profile__steps=2,
+    )
+    train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "profile").exists()
+    text = capsys.readouterr().out
+    assert "compiled training step in" in text and " % of 4 Gflop/s" in text
+    last = [x for x in read_lines(tmp_path / "run" / "timing.jsonl") if "utilisation" in x][-1]
+    assert last["step"] == 8
+    assert last["utilisation"] == pytest.approx(last["flops_per_second"] / 4e9)
+    assert last["examples_per_second"] == pytest.approx(16 * last["steps_per_second"])
+
+
+def test_the_next_batches_are_there_before_a_step(data, tmp_path, monkeypatch):
+    """Two of them, in their order, and no more; what is not there by intent is refused."""
+    from wonn_jax import experiment, sharding
+
+    events: list[tuple[str, list[int]]] = []
+    put, call = sharding.put_batch, experiment.CompiledStep.__call__
+
+    def put_batch(batch, mesh):
+        events.append(("put", batch["id"].tolist()))
+        fifth = len([kind for kind, _ in events if kind == "put"]) == 5
+        return batch if fifth else put(batch, mesh)  # left on the host
+
+    def step(self, state, batch):
+        events.append(("step", batch["id"].tolist()))
+        return call(self, state, batch)
+
+    monkeypatch.setattr(sharding, "put_batch", put_batch)
+    monkeypatch.setattr(experiment.CompiledStep, "__call__", step)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        train(tiny(data, eval__every="never"), tmp_path)
+    puts = [ids for kind, ids in events if kind == "put"]
+    assert [ids for kind, ids in events if kind == "step"] == puts[:5] and len(puts) == 6
+    kinds = [kind for kind, _ in events]
+    places = [i for i, kind in enumerate(kinds) if kind == "step"]
+    assert [kinds[:i].count("put") for i in places] == [AHEAD, 3, 4, 5, 6]
+
+
+def test_each_step_is_compiled_once(data, tmp_path):
+    """With several evaluations, partial last batches of both splits, and a resume."""
+    compiled: list[str] = []
+
+    def listener(event: str, _: float, fun_name: str = "", **__) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(fun_name)
+
+    create, update, evaluate = "jit(<lambda>)", "jit(train_step)", "jit(<lambda>)"
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        for length, expected in (
+            ("4 steps", [create, update, evaluate]),
+            ("8 steps", [update, evaluate]),
+        ):
+            compiled.clear()
+            config = tiny(data, train__length=length, eval__every="2 steps", eval__batch_size=12)
+            train(config, tmp_path)
+            # Orbax slices what several devices hold, to have each of them write a part.
+            assert [name for name in compiled if name != "jit(slice)"] == expected
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+
+
+def test_a_batch_of_another_shape_is_an_error(data, tmp_path, monkeypatch):
+    """No silent compilation; and a trace that was cut short is closed."""
+    from wonn_jax import train as loop
+
+    batches = loop._batches
+
+    def short_fifth(*args):
+        for number, batch in enumerate(batches(*args)):
+            yield batch if number != 4 else {name: x[:8] for name, x in batch.items()}
+
+    monkeypatch.setattr(loop, "_batches", short_fifth)
+    with pytest.raises(TypeError, match=r"int32\[16.*int32\[8"):
+        train(tiny(data, eval__every="never", profile__start=3, profile__steps=3), tmp_path / "run")
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+    jax.profiler.start_trace(str(tmp_path / "another"))  # there is one at a time
+    jax.profiler.stop_trace()
+
+
+def test_trace_of_some_steps(data, finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    config = tiny(
+        data,
+        eval__every="never",
+        train__length="10 steps",
+        profile__start=7,
+        profile__steps=2,
+    )
+    train(config, tmp_path / "run")
+    folder = tmp_path / "run" / "profile"
+    assert f"traced steps 8 to 9 into {folder}" in capsys.readouterr().err
+    (trace,) = folder.rglob("*.trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    assert {x["args"]["step_num"] for x in events if x.get("name") == "train"} == {"8", "9"}
+    assert any("while" in x.get("name", "") for x in events)  # the scan over time, on a device
+
+
+def test_a_trace_beyond_the_run(data, tmp_path):
+    with pytest.raises(ValueError, match="up to step 12, but the run has 6"):
+        train(tiny(data, profile__start=10, profile__steps=2), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # --- What is refused -------------------------------------------------------------------------

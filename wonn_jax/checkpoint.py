@@ -286,12 +286,16 @@ _FREE_TO_CHANGE = (
     "eval",
     "checkpoint",
     "log",
+    "profile",
     "devices",
     "data.workers",
     "data.prefetch",
     "data.dir",
     "data.path",
     "train.length",
+    "model.attention",
+    "model.remat",
+    "model.keep_attention",
 )
 
 

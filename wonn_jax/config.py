@@ -75,9 +75,9 @@ class ModelConfig:
     phase_scale: float = 0.1  # standard deviation of the noise, rad
     norm: str = "group"  # of the coupling: group, token, none
     precision: str = "float32"  # of the maps: float32, bfloat16; phases are float32 at least
-    attention: str = "auto"  # kernel: auto, plain, cudnn, per_head
-    remat: int = 1  # recompute in the backward pass: 0 nothing, 1 each step, k in chunks of k
-    keep_attention: bool = True  # but keep the attention outputs (kernel per_head)
+    attention: str = "auto"  # kernel: auto, plain, blockwise, cudnn, pallas
+    remat: int = 1  # recomputed in the backward pass: 0 nothing, 1 each step, k chunks of k too
+    keep_attention: bool = True  # but keep the attention outputs (kernels blockwise and pallas)
     # images
     interaction: str = "trig"  # S and I: trig, mlp (learned)
     group: int = 2  # N, side of the patches of oscillators that emit an influence together
@@ -161,13 +161,23 @@ class LogConfig:
     every: str = "10 steps"  # metrics.jsonl and TensorBoard
     seconds: float = 10.0  # between plain lines, where there is no terminal
     tensorboard: bool = True
+    peak_flops: float = 0.0  # FLOP/s of one device, for the utilisation; 0: if known, its maker's
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileConfig:
+    """A trace of some training steps by JAX's profiler, in `profile/` of the workdir."""
+
+    start: int = 10  # updates made before: traced are updates start + 1 to start + steps
+    steps: int = 0  # 0: no trace
 
 
 @dataclasses.dataclass(frozen=True)
 class DeviceConfig:
-    """Devices of this process."""
+    """Devices of this process, and what is compiled for them."""
 
     cpu_devices: int = 0  # split a CPU into so many devices; 0: leave it to JAX
+    compilation_cache: str = ""  # folder of compiled programs, to start faster again; '': none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +196,7 @@ class Config:
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
+    profile: ProfileConfig = dataclasses.field(default_factory=ProfileConfig)
     devices: DeviceConfig = dataclasses.field(default_factory=DeviceConfig)
 
 
@@ -306,6 +317,9 @@ def _check(config: Config) -> None:
         eval__pictures=e.pictures,
         optimizer__eps=o.eps,
         log__seconds=config.log.seconds,
+        log__peak_flops=config.log.peak_flops,
+        profile__start=config.profile.start,
+        profile__steps=config.profile.steps,
         devices__cpu_devices=config.devices.cpu_devices,
     )
     for group, names in (_BOARDS if config.task == "image" else _IMAGES).items():
@@ -436,11 +450,25 @@ def _check_model(config: Config) -> None:
                 else "."
             )
         )
-    if m.attention == "cudnn" and m.precision != "bfloat16":
-        raise ValueError(
-            f"config.model.attention='cudnn' takes bfloat16, not {m.precision}; use "
-            "--config.model.precision=bfloat16, or --config.model.attention=auto."
-        )
+    # What a kernel cannot take on its own device, it can take on none.
+    check_attention(config, {"cudnn": "gpu", "pallas": "tpu"}.get(m.attention, ""))
+
+
+def check_attention(config: Config, backend: str) -> None:
+    """Raises a ValueError if `model.attention` cannot be used on `backend`, 'cpu' say."""
+    from jax import numpy as jnp
+
+    from wonn_jax.attention import refusal
+
+    m = config.model
+    if m.name != "winfree" or m.coupling != "attention":
+        return
+    for width in {m.width, 4 * m.width} if m.widening else {m.width}:
+        if reason := refusal(m.attention, backend, width // m.heads, jnp.dtype(m.precision)):
+            raise ValueError(
+                f"config.model.attention={m.attention!r} {reason}; use "
+                "--config.model.attention=auto, or other heads, width or precision."
+            )
 
 
 def _check_images(config: Config) -> None:

@@ -1,22 +1,17 @@
 """What a run is made of: parameters, data, memory and operations of one step, no training."""
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
 
 import jax
-import optax
-from jax.sharding import Mesh
 
+from wonn_jax import flops
 from wonn_jax.checkpoint import flatten
 from wonn_jax.config import Config
 from wonn_jax.data import load_source
 from wonn_jax.experiment import Experiment, device_line, examples_of
-from wonn_jax.models import build
-from wonn_jax.oscillators import per_layer
-from wonn_jax.sharding import make_mesh
-from wonn_jax.step import init_state, make_eval_step, make_train_step
+from wonn_jax.metrics import scaled
 
 
 def parameter_table(params: Any) -> str:
@@ -36,72 +31,44 @@ def parameter_table(params: Any) -> str:
     return "\n".join([line(head), rule, *map(line, rows), rule, f"{total:,} parameters"])
 
 
-def cost_table(compiled: jax.stages.Compiled, examples: int, operations: float) -> str:
-    """The compiler's own account of the memory of one call, and its operations.
+def cost_table(compiled: jax.stages.Compiled, passes: int, experiment: Experiment) -> str:
+    """What one call of a compiled step costs each device, in rows.
+
+    The compiler's own account, which counts the body of a loop once however often it runs, and
+    the operations of the model, which know how often.
 
     Args:
-      compiled: a compiled step.
-      examples: rows of its batch.
-      operations: of a call, see `count_operations`.
+      compiled: the step.
+      passes: forward passes of one example that the model's operations come to.
+      experiment: whose step it is.
     """
     memory: Any = compiled.memory_analysis()
-
-    def mebibytes(value: float) -> str:
-        return f"{value / 2**20:,.1f} MiB"
-
-    lines = []
+    cost: Any = compiled.cost_analysis() or {}
+    rows: list[tuple[str, str, str]] = []
     if memory is not None:
-        lines += [
-            f"  arguments    {mebibytes(memory.argument_size_in_bytes)}",
-            f"  output       {mebibytes(memory.output_size_in_bytes)}",
-            f"  temporaries  {mebibytes(memory.temp_size_in_bytes)}",
+        rows += [
+            ("arguments", mebibytes(memory.argument_size_in_bytes), ""),
+            ("output", mebibytes(memory.output_size_in_bytes), ""),
+            ("temporaries", mebibytes(memory.temp_size_in_bytes), ""),
         ]
-    lines.append(f"  operations   {operations / 1e9:,.1f} Gflop, recomputation not counted")
-    return "\n".join([f"per device, one step of {examples} examples:", *lines])
+    once = "by the compiler's count, the body of a loop once"
+    if "bytes accessed" in cost:
+        rows.append(("accessed", mebibytes(cost["bytes accessed"]), once))
+    if "flops" in cost:
+        rows.append(("operations", scaled(cost["flops"], "flop"), once))
+    forward, devices = experiment.forward_flops, experiment.mesh.size
+    share = f" / {devices} devices" if devices > 1 else ""
+    why = f"{passes:,} forward passes × {scaled(forward, 'flop')}{share}, products alone"
+    rows.append(("of the model", scaled(forward * passes / devices, "flop"), why))
+    return "\n".join(
+        f"  {name:12} {number:>8} {unit:5}  {note}".rstrip()
+        for name, (number, unit), note in ((a, b.split(), c) for a, b, c in rows)
+    )
 
 
-def count_operations(config: Config, mesh: Mesh, rows: int, *, train: bool) -> float:
-    """Floating-point operations of one step on each device, from the compiler's account.
-
-    The compiler counts the body of a loop once, however often it runs. So a network without
-    time steps and one with a single step are compiled, with plain attention and nothing
-    recomputed, and their difference is taken T times (for each layer, if T differs).
-    """
-
-    lengths = per_layer(config.model.steps, config.model.layers, "steps")
-
-    def operations(*steps: int) -> float:
-        task, model = build(config)
-        if config.model.name == "winfree":
-            model = model.clone(steps=steps, attention="plain", remat=0)
-        batch = task.abstract_batch(config, rows // mesh.size)
-        optimizer = optax.adam(1e-3)
-        single = make_mesh(list(mesh.local_devices[:1]))
-        state = jax.eval_shape(lambda: init_state(model, task, optimizer, config))
-        if train:
-            whole = dataclasses.replace(
-                config, train=dataclasses.replace(config.train, accumulate=1)
-            )
-            step = make_train_step(
-                model, task, optimizer, optax.constant_schedule(1e-3), whole, single
-            )
-            lowered = step.lower(state, batch)
-        else:
-            once = dataclasses.replace(config, eval=dataclasses.replace(config.eval, draws=1))
-            step = make_eval_step(model, task, once, single)
-            lowered = step.lower(state.variables("raw"), batch)
-        cost: Any = lowered.compile().cost_analysis() or {}
-        return float(cost.get("flops", 0.0))
-
-    if config.model.name != "winfree":
-        return operations()
-    without = operations(0)
-    if len(set(lengths)) == 1:
-        return without + lengths[0] * (operations(1) - without)
-    total = without
-    for layer, length in enumerate(lengths):
-        total += length * (operations(*(int(i == layer) for i in range(len(lengths)))) - without)
-    return total
+def mebibytes(value: float) -> str:
+    """'12.3 MiB'."""
+    return f"{value / 2**20:,.1f} MiB"
 
 
 def run_describe(config: Config) -> None:
@@ -124,14 +91,13 @@ def run_describe(config: Config) -> None:
         where = d.path or (d.name if config.task == "image" else made)
         print(f"data     {examples:,} training {kind}, {where}")
         print(f"length   {experiment.total:,} steps, {experiment.epoch:,} an epoch", flush=True)
-    for name, rows in (
-        ("training", config.train.batch_size),
-        ("evaluation", experiment.config.eval.batch_size),
-    ):
-        batch = experiment.task.abstract_batch(config, rows)
-        if name == "training":
-            lowered = experiment.train_step.lower(state, batch)
-        else:
-            lowered = experiment.eval_step.lower(state.variables("raw"), batch)
-        operations = count_operations(config, experiment.mesh, rows, train=name == "training")
-        print(f"{name}, {cost_table(lowered.compile(), rows, operations)}", flush=True)
+    each = f", on each of {experiment.mesh.size} devices" * (experiment.mesh.size > 1)
+    task, training, evaluation = experiment.task, config.train, experiment.config.eval
+    step = experiment.train_step.compile(state, task.abstract_batch(config, training.batch_size))
+    print(f"training, one step of {training.batch_size} examples{each}:")
+    print(cost_table(step, flops.TRAINING * training.batch_size, experiment), flush=True)
+    step = experiment.eval_step.compile(
+        state.variables("raw"), task.abstract_batch(config, evaluation.batch_size)
+    )
+    print(f"evaluation, one step of {evaluation.batch_size} examples{each}:")
+    print(cost_table(step, evaluation.draws * evaluation.batch_size, experiment))

@@ -56,12 +56,22 @@ def evaluate(
     )
     totals: list[dict[str, Any]] = []
     first: tuple[dict[str, np.ndarray], jax.Array] | None = None
-    for batch in batches:
-        counts, predictions = eval_step(variables, put_batch(batch, mesh))
-        first = first or (batch, predictions)
+
+    def add(counts: list[dict[str, jax.Array]]) -> None:
+        nonlocal totals
         # float64 on the host: float32 counts are exact in a batch, not over a large data set.
         new = jax.tree.map(np.float64, jax.device_get(counts))
         totals = jax.tree.map(np.add, totals, new) if totals else new
+
+    pending = None  # counts are read when the next batch is at work
+    for batch in batches:
+        counts, predictions = eval_step(variables, put_batch(batch, mesh))
+        first = first or (batch, predictions)
+        if pending is not None:
+            add(pending)
+        pending = counts
+    if pending is not None:
+        add(pending)
     if first is None:
         raise ValueError(f"{source!r} holds no example to evaluate on.")
     draws = [task.summarise({name: float(x) for name, x in draw.items()}) for draw in totals]

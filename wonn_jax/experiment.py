@@ -1,17 +1,57 @@
 """An experiment put together from its configuration: mesh, model, optimizer, compiled steps."""
 
+import ctypes
 import dataclasses
-from typing import NamedTuple
+import functools
+import sys
+import time
+from typing import Any, NamedTuple
 
 import jax
 import optax
 
-from wonn_jax import sharding
-from wonn_jax.config import Config, duration
+from wonn_jax import flops, sharding
+from wonn_jax.config import Config, check_attention, duration
 from wonn_jax.data.pipeline import Source, steps_per_epoch
+from wonn_jax.hardware import peak_flops
 from wonn_jax.models import build
 from wonn_jax.optim import make_optimizer, make_schedule
 from wonn_jax.step import TrainState, init_state, make_eval_step, make_train_step
+
+
+class CompiledStep:
+    """A step that is compiled once, when it is first called or before, and never again.
+
+    A batch of other shapes than the first is an error (TypeError, from JAX), where a jitted
+    function would silently compile another program.
+
+    Attributes:
+      seconds: what compiling took; 0 before.
+    """
+
+    def __init__(self, function: jax.stages.Wrapped):
+        self._function = function
+        self._compiled: jax.stages.Compiled | None = None
+        self.seconds = 0.0
+
+    def compile(self, *args: Any) -> jax.stages.Compiled:
+        """The compiled step, now; `args` are arrays or their shapes and dtypes."""
+        if self._compiled is None:
+            began = time.monotonic()
+            _return_freed_memory()
+            self._compiled = self._function.lower(*args).compile()
+            _return_freed_memory()
+            self.seconds = time.monotonic() - began
+        return self._compiled
+
+    def __call__(self, *args: Any) -> Any:
+        return self.compile(*args)(*args)
+
+
+def _return_freed_memory() -> None:
+    """Has the C library give back what a compiler has freed: a quarter of a GB it would keep."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 class Experiment:
@@ -25,6 +65,9 @@ class Experiment:
     Attributes:
       epoch: steps of one epoch.
       total: steps of the whole run.
+
+    Raises:
+      ValueError: what does not fit together, or into the number of devices or steps.
     """
 
     def __init__(self, config: Config, examples: int | None = None):
@@ -34,6 +77,8 @@ class Experiment:
         evaluation = dataclasses.replace(config.eval, batch_size=rows)
         self.config = dataclasses.replace(config, eval=evaluation)
 
+        # Before anything is compiled, or generated.
+        check_attention(config, jax.default_backend())
         self.task, self.model = build(config, sharding.axis_name(self.mesh))
         self.epoch = self.total = 0
         schedule: optax.Schedule = optax.constant_schedule(config.optimizer.learning_rate)
@@ -42,12 +87,13 @@ class Experiment:
             sharding.check_divisible("train.batch_size", t.batch_size, self.mesh, t.accumulate)
             self.epoch = steps_per_epoch(examples, t.batch_size, t.last_batch)
             self.total = duration(t.length).steps(self.epoch)
+            _check_profile(config, self.total)
             schedule = make_schedule(config.optimizer, steps=self.total, steps_per_epoch=self.epoch)
         self.optimizer = make_optimizer(config.optimizer, schedule)
-        self.train_step = make_train_step(
-            self.model, self.task, self.optimizer, schedule, self.config, self.mesh
+        self.train_step = CompiledStep(
+            make_train_step(self.model, self.task, self.optimizer, schedule, self.config, self.mesh)
         )
-        self.eval_step = make_eval_step(self.model, self.task, self.config, self.mesh)
+        self.eval_step = CompiledStep(make_eval_step(self.model, self.task, self.config, self.mesh))
 
     def initial_state(self) -> TrainState:
         """The state before the first update, on all devices."""
@@ -61,6 +107,34 @@ class Experiment:
         """Shapes and dtypes of the state."""
         return jax.eval_shape(
             lambda: init_state(self.model, self.task, self.optimizer, self.config)
+        )
+
+    @functools.cached_property
+    def forward_flops(self) -> int:
+        """Floating-point operations of the model on one example, forward."""
+        return flops.forward_operations(self.model, self.task, self.config)
+
+    @property
+    def training_flops(self) -> int:
+        """The same of a training step: forward and backward, nothing twice."""
+        return flops.TRAINING * self.forward_flops
+
+    @functools.cached_property
+    def peak_flops(self) -> float | None:
+        """What all devices together do at most, FLOP/s; None where that is not known."""
+        kind = self.mesh.devices.flat[0].device_kind
+        one = self.config.log.peak_flops or peak_flops(kind, self.config.model.precision)
+        return one * self.mesh.size if one else None
+
+
+def _check_profile(config: Config, total: int) -> None:
+    p = config.profile
+    if p.steps and p.start + p.steps > total:
+        raise ValueError(
+            f"config.profile.start={p.start} and config.profile.steps={p.steps} trace up to step "
+            f"{p.start + p.steps}, but the run has {total}; try "
+            f"--config.profile.start={max(0, total - p.steps)}"
+            + (f" --config.profile.steps={total}." if p.steps > total else ".")
         )
 
 

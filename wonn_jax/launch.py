@@ -1,6 +1,7 @@
-"""Before JAX starts: CPU devices and other hosts. After an error: what the user reads."""
+"""Before JAX starts: devices, compilation cache, hosts. After an error: what the user reads."""
 
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import jax
@@ -36,12 +37,13 @@ def prepare_devices(
     """Splits the CPU if asked to, and joins the other hosts. Call before any array is made.
 
     Args:
-      config: `devices.cpu_devices` counts.
+      config: `devices` counts.
       distributed: 'off': this process is alone; 'auto': JAX asks the cluster; 'on': as given.
       coordinator, process_id, num_processes: all three with 'on', none otherwise.
 
     Raises:
       ValueError: flags that contradict each other, or 'auto' where no cluster is found.
+      OSError: a compilation cache that cannot be made.
     """
     given = (coordinator, process_id, num_processes)
     if distributed == "on" and None in given:
@@ -56,6 +58,8 @@ def prepare_devices(
         )
     if config.devices.cpu_devices:
         jax.config.update("jax_num_cpu_devices", config.devices.cpu_devices)
+    if config.devices.compilation_cache:
+        _keep_compiled(Path(config.devices.compilation_cache).expanduser().resolve())
     if distributed == "on":
         jax.distributed.initialize(coordinator, num_processes, process_id)
     elif distributed == "auto":
@@ -67,6 +71,21 @@ def prepare_devices(
                 "one process, or --distributed=on with --coordinator, --process_id and "
                 "--num_processes."
             ) from error
+
+
+def _keep_compiled(folder: Path) -> None:
+    """Has JAX keep whatever it compiles in `folder`, and look there first."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"The compilation cache {folder} cannot be made ({error.strerror}); set another "
+            "--config.devices.compilation_cache=FOLDER, or leave it out."
+        ) from error
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Small programs too: JAX would leave out what compiles within a second.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def fail(error: Exception, *, traceback: bool) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What a run writes down: metrics, timings, TensorBoard scalars, and progress for a person.
+"""What a run writes down: metrics, timings, TensorBoard scalars, traces, progress for a person.
 
 `metrics.jsonl` is a function of the configuration and the data alone: an interrupted and
 resumed run leaves the same lines as an undisturbed one, bit for bit. Clock times therefore go
@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 from wonn_jax.checkpoint import write_atomically
+from wonn_jax.config import ProfileConfig
 
 
 class MetricWriter:
@@ -109,11 +111,10 @@ class Progress:
             disable=not (active and self._terminal),
         )
 
-    def update(self, step: int, text: str, examples_per_second: float, steps_per_second: float):
+    def update(self, step: int, text: str, speed: str, steps_per_second: float) -> None:
         """Shows the state after `step` updates."""
         if not self._active:
             return
-        speed = f"{examples_per_second:.0f} examples/s"
         if self._terminal:
             self._bar.set_postfix_str(f"{text}, {speed}", refresh=False)
             self._bar.update(step - self._bar.n)
@@ -131,6 +132,68 @@ class Progress:
 
     def close(self) -> None:
         self._bar.close()
+
+
+class Trace:
+    """A trace of some training steps by JAX's profiler, for as long as the devices work on them.
+
+    The steps before are waited for when it begins, and the traced ones when it ends. Process 0
+    traces its devices; a run that was resumed after the first of the steps has no trace.
+
+    Args:
+      config: which steps.
+      folder: where the trace goes.
+      active: False to trace nothing.
+
+    Attributes:
+      seconds: the profiler took to start and to write.
+    """
+
+    def __init__(self, config: ProfileConfig, folder: Path, *, active: bool):
+        self._active = active and config.steps > 0
+        self._first, self._last = config.start + 1, config.start + config.steps
+        self._folder = folder
+        self._running = False
+        self.seconds = 0.0
+
+    def before(self, step: int, arrays: Any) -> None:
+        """Begins if step `step` is the first; `arrays` are the results of the steps before."""
+        if self._active and step == self._first:
+            jax.block_until_ready(arrays)
+            began = time.monotonic()
+            # A file for a browser too, which needs nothing installed.
+            jax.profiler.start_trace(str(self._folder), create_perfetto_trace=True)
+            self._running = True
+            self.seconds += time.monotonic() - began
+
+    def after(self, step: int, arrays: Any) -> str:
+        """Ends if step `step`, which has been dispatched, is the last: where the trace lies."""
+        if not (self._running and step == self._last):
+            return ""
+        jax.block_until_ready(arrays)
+        self.close()
+        return (
+            f"traced steps {self._first:,} to {self._last:,} into {self._folder}: look at it with\n"
+            f"  tensorboard --logdir={self._folder}  (packages tensorboard and xprof)\n"
+            "or open plugins/profile/*/perfetto_trace.json.gz there at https://ui.perfetto.dev"
+        )
+
+    def close(self) -> None:
+        """Ends the trace, one that was cut short too."""
+        if self._running:
+            began = time.monotonic()
+            self._running = False
+            jax.profiler.stop_trace()
+            self.seconds += time.monotonic() - began
+
+
+def scaled(value: float, unit: str) -> str:
+    """'41.2 Mflop': up to three figures and a prefix, from '' to E."""
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if abs(value) < 999.5:
+            return f"{value:.3g} {prefix}{unit}"
+        value /= 1000
+    return f"{value:,.0f} E{unit}"
 
 
 def clock_time(seconds: float) -> str:

@@ -3,12 +3,16 @@
 How a run starts: from the newest whole checkpoint of its workdir; if there is none, from the
 best; if there is neither, from scratch; if there are only damaged ones, not at all.
 
-What happens after update k, in this order: the metrics of update k − 1 are read (so the device
-never waits for the host), then, if due, evaluation, then the checkpoint k, and only then is
-batch k taken. A run that is killed anywhere goes on as if nothing had been.
+What happens after update k was handed to the devices, in this order: the batches of the next
+two are brought there, the metrics of update k − 1 are read (so the devices never wait for the
+host), then comes, if due, evaluation, then the checkpoint k. Batches are a function of the step:
+those taken ahead leave no trace in a checkpoint, and a run that is killed anywhere goes on as if
+nothing had been.
 """
 
+import collections
 import dataclasses
+import itertools
 import json
 import math
 import platform
@@ -20,6 +24,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 import wonn_jax
 from wonn_jax import durations, sharding
@@ -43,9 +48,12 @@ from wonn_jax.evaluate import (
     split_weights,
 )
 from wonn_jax.experiment import Data, Experiment, data_line, device_line
-from wonn_jax.metrics import MetricWriter, Progress, read_lines
+from wonn_jax.metrics import MetricWriter, Progress, Trace, read_lines, scaled
 from wonn_jax.rng import stream_key
 from wonn_jax.step import TrainState
+
+AHEAD = 2
+"""Batches that are brought to the devices before it is their turn."""
 
 
 class Interrupted(Exception):
@@ -90,7 +98,7 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
         finally:
             loop.close()
     if main:
-        _conclude(results, workdir)
+        _conclude(results, workdir, loop.speed)
     return results
 
 
@@ -197,13 +205,35 @@ def _batches(config: Config, data: Data, start: int, stop: int) -> Iterator[dict
     )
 
 
-def _conclude(results: dict[str, float], workdir: Path) -> None:
-    """The last evaluation, raw beside EMA, and where everything lies."""
+def _conclude(results: dict[str, float], workdir: Path, speed: str) -> None:
+    """The last evaluation, raw beside EMA, how fast it went, and where everything lies."""
     if results:
         print(metrics_table(split_weights(results)))
+    if speed:
+        print(f"speed    {speed}")
     print(
         f"done: metrics.jsonl, predictions/, checkpoints/ and TensorBoard scalars are in {workdir}"
     )
+
+
+class _Ahead:
+    """The next batches, on the devices or on their way there while these compute."""
+
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]], mesh: Mesh):
+        self._batches = batches
+        self._mesh = mesh
+        self._ready: collections.deque[dict[str, jax.Array]] = collections.deque()
+        self.fill()
+
+    def fill(self) -> None:
+        """Brings batches until `AHEAD` are there; call it after a step was dispatched."""
+        for batch in itertools.islice(self._batches, AHEAD - len(self._ready)):
+            # This transfer is meant; with several hosts JAX does not see that it is.
+            with jax.transfer_guard("allow"):
+                self._ready.append(sharding.put_batch(batch, self._mesh))
+
+    def take(self) -> dict[str, jax.Array]:
+        return self._ready.popleft()
 
 
 class _Loop:
@@ -235,10 +265,12 @@ class _Loop:
         self.save_every = duration(config.checkpoint.every)
         self.writer = MetricWriter(workdir, start, tensorboard=config.log.tensorboard, active=main)
         self.progress = Progress(start, self.total, seconds=config.log.seconds, active=main)
+        self.trace = Trace(config.profile, workdir / "profile", active=main)
         self.pending: tuple[int, dict[str, jax.Array]] | None = None
+        self.speed = ""  # of this run, for a person
         self.saved_at = time.monotonic()
         self.paused = 0.0  # seconds of evaluation and the like since the clock started
-        self.clock = (start, time.monotonic())
+        self.clock = time.monotonic()
         self.signal = 0
         self.handlers = {
             number: signal.signal(number, self._on_signal)
@@ -253,22 +285,29 @@ class _Loop:
     def close(self) -> None:
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
+        self.trace.close()
         self.progress.close()
         self.writer.close()
 
     def run(self, state: TrainState) -> dict[str, float]:
         experiment, config = self.experiment, self.config
-        batches = _batches(config, self.data, self.start, self.total)
         results: dict[str, float] = {}
+        if self.start < self.total:
+            batches = _Ahead(_batches(config, self.data, self.start, self.total), experiment.mesh)
+            self._compile(state)
         for step in range(self.start + 1, self.total + 1):
-            batch = sharding.put_batch(next(batches), experiment.mesh)
-            with jax.transfer_guard("disallow"):
-                state, metrics = experiment.train_step(state, batch)
-            self._read_pending()
+            self.trace.before(step, state)
+            # Whatever goes to or from a device here, goes because it was said to.
+            with (
+                jax.transfer_guard("disallow"),
+                jax.profiler.StepTraceAnnotation("train", step_num=step),
+            ):
+                state, metrics = experiment.train_step(state, batches.take())
+                batches.fill()
+                self._read_pending()
             self.pending = (step, metrics)
-            if step == self.start + 1:
-                jax.block_until_ready(metrics)  # compiled by now: speed is counted from here
-                self.clock = (step, time.monotonic())
+            if place := self.trace.after(step, (state, metrics)):
+                self.progress.say(place)
             if durations.due(step, self.eval_every) or step == self.total:
                 self._read_pending()
                 results = self._evaluate(step, state)
@@ -280,6 +319,18 @@ class _Loop:
                 raise Interrupted(self.signal or signal.SIGTERM, step)
         self._wait()
         return results or self._last_results()
+
+    def _compile(self, state: TrainState) -> None:
+        """Compiles the training step, and starts the clock."""
+        experiment = self.experiment
+        _ = experiment.training_flops  # counted now, that later nothing waits for it
+        batch = experiment.task.abstract_batch(self.config, self.config.train.batch_size)
+        experiment.train_step.compile(state, batch)
+        seconds = experiment.train_step.seconds
+        if jax.process_index() == 0:
+            print(f"compiled training step in {seconds:.1f} s", flush=True)
+        self.writer.time(self.start, "train", {"compile_seconds": seconds})
+        self.clock = time.monotonic()
 
     def _hosts_confer(self, step: int) -> bool:
         """Whether hosts compare clocks and signals now: that waits for the device, so not often."""
@@ -317,21 +368,47 @@ class _Loop:
                 "learning_rate": values["learning_rate"],
             }
             self.writer.write(step, "train", line)
-            if step > self.clock[0]:
-                self.writer.time(step, "train", {"examples_per_second": self._rate(step)[0]})
-        if step > self.clock[0]:
-            self.progress.update(step, f"loss {loss:.4f}", *self._rate(step))
+            self.writer.time(step, "train", self._rates(step))
+        self._show(step, loss)
 
-    def _rate(self, step: int) -> tuple[float, float]:
-        """Examples and steps per second, without compilation, evaluation and saving."""
-        first, since = self.clock
-        seconds = time.monotonic() - since - self.paused
-        steps = (step - first) / seconds if step > first and seconds > 0 else 0.0
-        return steps * self.config.train.batch_size, steps
+    def _rates(self, step: int) -> dict[str, float]:
+        """Speed of this run without compilation, evaluation, saving and tracing.
+
+        `utilisation` is the share of the devices' peak rate that the operations of the model
+        come to (see `wonn_jax.flops`), where that rate is known.
+        """
+        seconds = time.monotonic() - self.clock - self.paused - self.trace.seconds
+        steps = (step - self.start) / seconds if seconds > 0 else 0.0
+        examples = steps * self.config.train.batch_size
+        rates = {
+            "steps_per_second": steps,
+            "examples_per_second": examples,
+            "flops_per_second": examples * self.experiment.training_flops,
+        }
+        if peak := self.experiment.peak_flops:
+            rates["utilisation"] = rates["flops_per_second"] / peak
+        return rates
+
+    def _show(self, step: int, loss: float) -> None:
+        rates = self._rates(step)
+        speed = f"{rates['examples_per_second']:,.0f} examples/s"
+        self.speed = f"{speed}, {scaled(rates['flops_per_second'], 'flop/s')}"
+        if peak := self.experiment.peak_flops:
+            share = f"{100 * rates['utilisation']:.1f} %"
+            speed += f", {share} of peak"
+            self.speed += f", {share} of {scaled(peak, 'flop/s')}"
+        self.progress.update(step, f"loss {loss:.4f}", speed, rates["steps_per_second"])
 
     def _evaluate(self, step: int, state: TrainState) -> dict[str, float]:
-        began = time.monotonic()
         e = self.experiment
+        timing: dict[str, float] = {}
+        began = stopped = time.monotonic()
+        if not e.eval_step.seconds:
+            batch = e.task.abstract_batch(e.config, e.config.eval.batch_size)
+            e.eval_step.compile(state.variables("raw"), batch)
+            timing["compile_seconds"] = e.eval_step.seconds
+            self.progress.say(f"compiled evaluation step in {e.eval_step.seconds:.1f} s")
+            began = time.monotonic()
         evaluations = {
             weights: evaluate(
                 e.eval_step,
@@ -346,7 +423,7 @@ class _Loop:
         results = join_weights({name: x.metrics for name, x in evaluations.items()})
         self.writer.write(step, "test", results)
         seconds = time.monotonic() - began
-        self.writer.time(step, "test", {"seconds": seconds})
+        self.writer.time(step, "test", timing | {"seconds": seconds})
         summary = ", ".join(
             f"{weights} {100 * results[f'{weights}_accuracy']:.1f} %" for weights in WEIGHTS
         )
@@ -355,7 +432,7 @@ class _Loop:
             self._draw(step, evaluations)
         if self.config.checkpoint.best and self._is_best(step, results):
             self.best.save(step, state, self.record, self.data.fingerprint)
-        self.paused += time.monotonic() - began
+        self.paused += time.monotonic() - stopped
         return results
 
     def _is_best(self, step: int, results: dict[str, float]) -> bool:
