@@ -13,6 +13,7 @@ from wonn_jax import sharding, step
 from wonn_jax.evaluate import over_draws
 from wonn_jax.models import build
 from wonn_jax.rng import stream_key
+from wonn_jax.split_grid import ALONE
 from wonn_jax.step import batch_phases, init_state, make_eval_step, make_train_step
 from wonn_jax.tasks import ImageTask
 
@@ -213,13 +214,13 @@ def initial_state(model):
 def run_steps(devices: int, steps: int = 2, **changes):
     """State and metrics after some steps of plain SGD, which hides no wrong scale."""
     config = small_config(**changes)
-    mesh = sharding.make_mesh(jax.devices()[:devices])
-    task, model = build(config, sharding.axis_name(mesh))
+    mesh = sharding.make_mesh(devices=jax.devices()[:devices])
+    task, model = build(config, sharding.axes(mesh))
     model = model.clone(dtype=jnp.float64)  # leaves rounding out of the comparison
     if config.model.name == "resnet":
         model = model.clone(blocks=(1, 1))
     optimizer = optax.sgd(0.1)
-    state = jax.device_put(initial_state(model.clone(axis_name=None)), sharding.replicated(mesh))
+    state = jax.device_put(initial_state(model.clone(axes=ALONE)), sharding.replicated(mesh))
     update = make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
     batch = sharding.put_batch(random_batch(), mesh)
     losses = []
@@ -265,9 +266,9 @@ def drawn():
     for draws in (1, 3):
         # So much noise that the draws do not agree.
         config = small_config(eval__draws=draws, model__phase_scale=3.0)
-        mesh = sharding.make_mesh(jax.devices()[:2])
-        task, model = build(config, sharding.axis_name(mesh))
-        variables = initial_state(model.clone(axis_name=None)).variables("raw")
+        mesh = sharding.make_mesh(devices=jax.devices()[:2])
+        task, model = build(config, sharding.axes(mesh))
+        variables = initial_state(model.clone(axes=ALONE)).variables("raw")
         evaluate = make_eval_step(model, task, config, mesh)
         found[draws] = jax.device_get(
             evaluate(

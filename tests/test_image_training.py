@@ -151,7 +151,7 @@ def assert_same_batches(left, right):
 def test_hosts_read_slices_of_the_one_augmented_batch(data):
     whole = batches(data)
     assert whole[0]["input"].shape == (16, 32, 32, 3) and whole[0]["input"].dtype == np.uint8
-    parts = [batches(data, process=i, processes=2) for i in range(2)]
+    parts = [batches(data, rows=range(8 * i, 8 * i + 8)) for i in range(2)]
     joined = [
         {name: np.concatenate([x[name] for x in both]) for name in both[0]}
         for both in zip(*parts, strict=True)

@@ -159,9 +159,9 @@ def test_batch_norm_over_devices_is_that_of_the_whole_batch(weight, mesh):
     x, before = normal(8, 2, 3), variables()
     weight = weight.astype(np.float32)
 
-    def loss(params, x, weight, axis_name=None):
+    def loss(params, x, weight, axis_names=()):
         given = {**before, "params": params}
-        out, after = train_step(x, weight, given, axis_name=axis_name)
+        out, after = train_step(x, weight, given, axis_names=axis_names)
         return (jnp.sin(out) * weight[:, None, None]).sum(), (out, after)
 
     @jax.jit
@@ -173,7 +173,7 @@ def test_batch_norm_over_devices_is_that_of_the_whole_batch(weight, mesh):
     )
     def sharded(params, x, weight):
         def total(params, x):
-            value, aux = loss(params, x, weight, "data")
+            value, aux = loss(params, x, weight, ("data",))
             return jax.lax.psum(value, "data"), aux
 
         return jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(params, x)

@@ -1,4 +1,7 @@
-"""The training step: equal on any number of devices and micro-batches, and blind to padding."""
+"""The training step: equal in any number of micro-batches, and blind to padding.
+
+That it is equal on any mesh is tested in `test_mesh`.
+"""
 
 import dataclasses
 
@@ -47,8 +50,8 @@ def random_batch(task: str, rows: int, *, padding: int = 0, side: int = 5):
 
 def run_steps(config, batch, *, devices: int, steps: int = 3):
     """State and metrics after some steps of plain SGD, which hides no wrong scale."""
-    mesh = sharding.make_mesh(jax.devices()[:devices])
-    task, model = build(config, sharding.axis_name(mesh))
+    mesh = sharding.make_mesh(devices=jax.devices()[:devices])
+    task, model = build(config, sharding.axes(mesh))
     model = model.clone(dtype=jnp.float64)  # leaves rounding out of the comparison
     optimizer = optax.sgd(0.1)
     state = jax.device_put(init_state(model, task, optimizer, config), sharding.replicated(mesh))
@@ -62,23 +65,6 @@ def run_steps(config, batch, *, devices: int, steps: int = 3):
 
 def assert_close(left, right, rtol=1e-4, atol=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), left, right)
-
-
-@pytest.mark.parametrize("task", ["maze", "sudoku"])
-@pytest.mark.parametrize("devices", [2, 4])
-def test_equal_on_any_number_of_devices(task, devices, x64):
-    """Loss, gradient norm, statistics, EMA and parameters, with rows of padding in the batch."""
-    config = small_config(task)
-    batch = random_batch(task, 8, padding=3, side=config.data.height)
-    assert_close(run_steps(config, batch, devices=devices), run_steps(config, batch, devices=1))
-
-
-def test_equal_without_jax_checking_what_varies(x64, monkeypatch):
-    """As on TPUs: sums over devices are where they must be even if nobody checks."""
-    config, batch = small_config(), random_batch("maze", 8, padding=3)
-    checked = run_steps(config, batch, devices=4)
-    monkeypatch.setattr(sharding, "_checked", lambda: False)
-    assert_close(run_steps(config, batch, devices=4), checked)
 
 
 def test_accumulation_is_device_independent_and_adds_up(x64):
@@ -116,7 +102,7 @@ def test_padding_changes_nothing(x64):
 
 def test_compiles_once_and_donates():
     config = small_config()
-    mesh = sharding.make_mesh(jax.devices()[:1])
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
     task, model = build(config)
     optimizer = optax.adam(1e-3)
     state = jax.device_put(init_state(model, task, optimizer, config), sharding.replicated(mesh))
@@ -132,14 +118,13 @@ def test_compiles_once_and_donates():
 
 def one_step(config, *, dtype):
     """Parameters and metrics after one step of plain SGD with maps in `dtype`."""
-    mesh = sharding.make_mesh(jax.devices()[:1])
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
     task, model = build(config)
     model = model.clone(dtype=dtype)
     optimizer = optax.sgd(0.1)
     state = jax.device_put(init_state(model, task, optimizer, config), sharding.replicated(mesh))
     step = make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
     state, metrics = step(state, sharding.put_batch(random_batch("maze", 4), mesh))
-    chex.assert_type(jax.tree.leaves((state.params, state.ema["params"])), jnp.float32)
     return state.params, metrics
 
 
@@ -154,7 +139,8 @@ def test_recomputation_changes_memory_and_not_the_function(x64):
 
 def test_bfloat16_maps_stay_near_float32():
     _, single = one_step(small_config(), dtype=jnp.float32)
-    _, half = one_step(small_config(), dtype=jnp.bfloat16)
+    params, half = one_step(small_config(), dtype=jnp.bfloat16)
+    chex.assert_type(jax.tree.leaves(params), jnp.float32)
     np.testing.assert_allclose(half["loss"], single["loss"], rtol=0.02)
     assert float(half["loss"]) != float(single["loss"])
 
@@ -164,7 +150,7 @@ def test_memory_of_maze_training_stays_below_a_gigabyte():
     config = configuration.default_config()
     config.train.batch_size = 8
     frozen = configuration.freeze(config)
-    mesh = sharding.make_mesh(jax.devices()[:1])
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
     task, model = build(frozen)
     optimizer = optax.adam(1e-3)
     state = jax.eval_shape(lambda: init_state(model, task, optimizer, frozen))
@@ -178,7 +164,7 @@ def test_memory_of_maze_training_stays_below_a_gigabyte():
 
 
 def test_indivisible_batch_is_refused():
-    mesh = sharding.make_mesh(jax.devices())
+    mesh = sharding.make_mesh(devices=jax.devices())
     with pytest.raises(
         ValueError,
         match=r"train\.batch_size=6 cannot be split over 4 devices; .*"

@@ -6,7 +6,8 @@
 - `pallas`: a fused kernel for TPUs, see `wonn_jax.tpu_attention`.
 - `auto`: what `choose` picks for the backend and the shapes.
 
-All compute the same function; `plain` is the truth they are tested against.
+All compute the same function; `plain` is the truth they are tested against. Where the tokens are
+split over devices, `plain` and `blockwise` go round them, see `wonn_jax.ring`.
 """
 
 import math
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from wonn_jax.blockwise import blockwise_attention, masked_logit
+from wonn_jax.ring import ring_attention
 
 IMPLEMENTATIONS = ("auto", "plain", "blockwise", "cudnn", "pallas")
 
@@ -33,6 +35,7 @@ def attention(
     *,
     mask: Array | None = None,
     implementation: str = "auto",
+    ring_axis: str | None = None,
 ) -> Array:
     """softmax(q kᵀ / √d) v, with logits and softmax in float32 at least.
 
@@ -41,6 +44,8 @@ def attention(
       mask: booleans `[batch | 1, heads | 1, tokens, tokens]`, True where a query (third
         axis) may see a key (fourth). A query that may see nothing gets the mean of all values.
       implementation: one of `IMPLEMENTATIONS`.
+      ring_axis: mesh axis over which the tokens are split in equal parts, inside `shard_map`;
+        the operands are then this device's. There can be no mask.
 
     Returns:
       `[batch, tokens, heads, head_width]` in the dtype of `query`.
@@ -48,19 +53,23 @@ def attention(
     Raises:
       ValueError: an unknown implementation, or one that cannot take these arrays here.
     """
-    masked = mask is not None
+    masked, split = mask is not None, ring_axis is not None
+    if masked and split:
+        raise ValueError("attention over tokens that are split over devices takes no mask.")
     if implementation == "auto":
-        implementation = choose(query.shape, query.dtype, masked=masked)
+        implementation = choose(query.shape, query.dtype, masked=masked, split=split)
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(
             f"attention implementation {implementation!r} is unknown; it must be one of "
             f"{', '.join(IMPLEMENTATIONS)}."
         )
     backend, width = jax.default_backend(), query.shape[-1]
-    if reason := refusal(implementation, backend, width, query.dtype, masked=masked):
+    if reason := refusal(implementation, backend, width, query.dtype, masked=masked, split=split):
         raise ValueError(
             f"attention implementation {implementation!r} {reason}; use 'blockwise' or 'auto'."
         )
+    if ring_axis is not None:
+        return ring_attention(query, key, value, ring_axis, implementation)
     if implementation == "blockwise":
         return blockwise_attention(query, key, value, mask)
     if implementation == "cudnn":
@@ -72,7 +81,7 @@ def attention(
     return _plain(query, key, value, mask)
 
 
-def choose(shape: tuple[int, ...], dtype, *, masked: bool = False) -> str:
+def choose(shape: tuple[int, ...], dtype, *, masked: bool = False, split: bool = False) -> str:
     """The kernel of `auto` for `[batch, tokens, heads, head_width]` on the default backend.
 
     On a CPU `blockwise`. On a GPU `cudnn` where it can. On a TPU `pallas` where it can, from 256
@@ -84,14 +93,22 @@ def choose(shape: tuple[int, ...], dtype, *, masked: bool = False) -> str:
     batch, tokens, heads, width = shape
     fused = {"gpu": "cudnn", "tpu": "pallas"}.get(backend)
     enough = tokens >= (FEWEST if fused == "pallas" else 1)
-    if fused and enough and refusal(fused, backend, width, dtype, masked=masked) is None:
-        return fused
+    if fused and enough:
+        reason = refusal(fused, backend, width, dtype, masked=masked, split=split)
+        if reason is None:
+            return fused
     small = batch * heads * tokens**2 <= AT_ONCE
     return "plain" if small and backend != "cpu" else "blockwise"
 
 
 def refusal(
-    implementation: str, backend: str, width: int, dtype, *, masked: bool = False
+    implementation: str,
+    backend: str,
+    width: int,
+    dtype,
+    *,
+    masked: bool = False,
+    split: bool = False,
 ) -> str | None:
     """Why a kernel cannot be used, to follow its name; None where it can.
 
@@ -101,7 +118,10 @@ def refusal(
       width: of one head.
       dtype: of the operands.
       masked: whether there is a mask.
+      split: whether the tokens are split over devices.
     """
+    if split and implementation in ("cudnn", "pallas"):
+        return "cannot go round a ring of devices"
     if implementation == "pallas":
         from wonn_jax import tpu_attention
 

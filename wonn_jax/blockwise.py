@@ -54,15 +54,24 @@ class Shape(NamedTuple):
 
 def blockwise_attention(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
     """As `wonn_jax.attention.attention`: `[batch, tokens, heads, head_width]` each."""
-    batch, tokens, heads, width = query.shape
-    shape = cut(batch, heads, tokens)
-    # Channel-major operands [width, tokens]: no product has to contract rows of an array of
-    # tokens × tokens.
-    q, k, v = (
-        x.transpose(0, 2, 3, 1).reshape(batch * heads, width, tokens) for x in (query, key, value)
-    )
-    out = _attend(q, k, v, mask, shape)
-    return out.reshape(batch, heads, width, tokens).transpose(0, 3, 1, 2)
+    batch, tokens, heads, _ = query.shape
+    q, k, v = map(to_systems, (query, key, value))
+    return from_systems(_attend(q, k, v, mask, cut(batch, heads, tokens)), batch)
+
+
+def to_systems(x: Array) -> Array:
+    """`[batch, tokens, heads, head_width]` → `[batch · heads, head_width, tokens]`.
+
+    Channel-major, so that no product has to contract rows of an array of tokens × tokens.
+    """
+    batch, tokens, heads, width = x.shape
+    return x.transpose(0, 2, 3, 1).reshape(batch * heads, width, tokens)
+
+
+def from_systems(x: Array, batch: int) -> Array:
+    """The inverse of `to_systems`."""
+    systems, width, tokens = x.shape
+    return x.reshape(batch, systems // batch, width, tokens).transpose(0, 3, 1, 2)
 
 
 def cut(batch: int, heads: int, tokens: int) -> Shape:
@@ -81,7 +90,7 @@ def masked_logit(dtype) -> float:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _attend(q: Array, k: Array, v: Array, mask: Array | None, shape: Shape) -> Array:
     """q, k, v and the result `[batch · heads, width, tokens]`."""
-    return _forward(q, k, v, mask, shape)[0]
+    return attend(q, k, v, mask, shape)[0]
 
 
 def _map(function, shape: Shape, *operands: Array):
@@ -125,7 +134,17 @@ def _logits(
     return jnp.where(seen, logits, hidden), seen
 
 
-def _forward(q: Array, k: Array, v: Array, mask: Array | None, shape: Shape):
+def attend(q: Array, k: Array, v: Array, mask: Array | None, shape: Shape) -> tuple[Array, Array]:
+    """Attention and the log-sum-exp of its logits.
+
+    Args:
+      q, k, v: `[batch · heads, width, tokens]`.
+      mask: as in `wonn_jax.attention.attention`.
+      shape: from `cut`.
+
+    Returns:
+      The output, as q, and `[batch · heads, tokens]` in float32 at least.
+    """
     tokens = q.shape[-1]
 
     def rows(number: Array, block: Array | int, q: Array, k: Array, v: Array):
@@ -143,17 +162,38 @@ def _forward(q: Array, k: Array, v: Array, mask: Array | None, shape: Shape):
         out = jax.lax.map(lambda x: rows(number, x[0], x[1], k, v), (jnp.arange(len(q)), q))
         return jax.tree.map(lambda x: _unblock(x, tokens), out)
 
-    out, logsumexp = _map(system, shape, q, k, v)
+    return _map(system, shape, q, k, v)
+
+
+def named(out: Array, logsumexp: Array) -> tuple[Array, Array]:
+    """The two by their names in `RESIDUALS`."""
     return checkpoint_name(out, RESIDUALS[0]), checkpoint_name(logsumexp, RESIDUALS[1])
 
 
 def _forward_rule(q: Array, k: Array, v: Array, mask: Array | None, shape: Shape):
-    out, logsumexp = _forward(q, k, v, mask, shape)
+    out, logsumexp = named(*attend(q, k, v, mask, shape))
     return out, (q, k, v, mask, out, logsumexp)
 
 
 def _backward_rule(shape: Shape, residuals, cotangent: Array):
     q, k, v, mask, out, logsumexp = residuals
+    return (*attend_gradient(q, k, v, mask, shape, out, logsumexp, cotangent), None)
+
+
+def attend_gradient(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    shape: Shape,
+    out: Array,
+    logsumexp: Array,
+    cotangent: Array,
+) -> tuple[Array, Array, Array]:
+    """Gradients with respect to q, k and v.
+
+    With the output and the log-sum-exp over more keys than these, what these contribute.
+    """
     tokens = q.shape[-1]
     scale = 1.0 / math.sqrt(q.shape[1])
     wide = jnp.promote_types(q.dtype, jnp.float32)
@@ -196,7 +236,7 @@ def _backward_rule(shape: Shape, residuals, cotangent: Array):
             grad_q = _unblock(jnp.concatenate([first[None], grad_q]), tokens)
         return grad_q, grad_k.astype(k.dtype), grad_v.astype(v.dtype)
 
-    return (*_map(system, shape, k, v, q, out, logsumexp, cotangent), None)
+    return _map(system, shape, k, v, q, out, logsumexp, cotangent)
 
 
 _attend.defvjp(_forward_rule, _backward_rule)

@@ -181,6 +181,18 @@ class DeviceConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How all devices of all hosts share the work; see `wonn_jax.sharding`.
+
+    The three multiply to the number of devices; one of them may be -1, for what is left.
+    """
+
+    data: int = -1  # split the batch
+    fsdp: int = 1  # split the batch too, and parameters, optimizer and EMA
+    grid: int = 1  # split the rows of cells of each board or picture
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """An experiment."""
 
@@ -198,6 +210,7 @@ class Config:
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
     profile: ProfileConfig = dataclasses.field(default_factory=ProfileConfig)
     devices: DeviceConfig = dataclasses.field(default_factory=DeviceConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -334,6 +347,7 @@ def _check(config: Config) -> None:
     _check_model(config)
     if config.task == "image":
         _check_images(config)
+    _check_mesh(config.mesh)
     if t.batch_size % t.accumulate:
         raise ValueError(
             f"config.train.batch_size={t.batch_size} is not divisible by "
@@ -452,6 +466,51 @@ def _check_model(config: Config) -> None:
         )
     # What a kernel cannot take on its own device, it can take on none.
     check_attention(config, {"cudnn": "gpu", "pallas": "tpu"}.get(m.attention, ""))
+
+
+def _check_mesh(mesh: MeshConfig) -> None:
+    sizes = dataclasses.asdict(mesh)
+    for name, size in sizes.items():
+        if size < 1 and size != -1:
+            raise ValueError(
+                f"config.mesh.{name}={size} must be at least 1, or -1 for what is left: "
+                f"--config.mesh.{name}=1."
+            )
+    if len(rest := [name for name, size in sizes.items() if size == -1]) > 1:
+        raise ValueError(
+            f"config.mesh.{rest[0]} and config.mesh.{rest[1]} are both -1; what is left can go to "
+            f"one of them only: --config.mesh.{rest[1]}=1."
+        )
+
+
+def check_grid(config: Config, parts: int) -> None:
+    """Raises a ValueError if boards or pictures cannot be split over `parts` devices by rows."""
+    m, d = config.model, config.data
+    if parts == 1:
+        return
+    if m.name != "winfree":
+        raise ValueError(
+            f"config.mesh.grid={parts} splits the cells of Winfree networks, not of "
+            f"config.model.name={m.name!r}: --config.mesh.grid=1."
+        )
+    if config.task == "image":
+        rows, unit = d.image_size, m.patch * m.group
+        what = f"config.data.image_size={rows} in patches of {m.patch} and groups of {m.group}"
+    else:
+        rows, unit = d.height, 1
+        what = f"config.data.height={rows}"
+    if rows % (unit * parts):
+        fits = [n for n in range(1, rows // unit + 1) if rows % (unit * n) == 0]
+        raise ValueError(
+            f"config.mesh.grid={parts} does not split {what} into equal rows; it can be "
+            f"{', '.join(map(str, fits)) or 1}: --config.mesh.grid="
+            f"{max((n for n in fits if n < parts), default=1)}."
+        )
+    if m.coupling == "attention" and m.attention not in ("auto", "plain", "blockwise"):
+        raise ValueError(
+            f"config.model.attention={m.attention!r} cannot go round a ring of devices, which "
+            f"config.mesh.grid={parts} makes; use --config.model.attention=auto."
+        )
 
 
 def check_attention(config: Config, backend: str) -> None:

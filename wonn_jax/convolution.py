@@ -14,17 +14,33 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from wonn_jax.split_grid import with_neighbours
+
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
+def convolve(
+    x: Array,
+    kernel: Array,
+    strides: Any,
+    padding: Any,
+    *,
+    axis_name: str | None = None,
+    **options: Any,
+) -> Array:
     """`lax.conv_general_dilated` in the layout of Flax, for `nn.Conv(conv_general_dilated=…)`.
 
     Args:
       x: `[B, H, W, C]`.
       kernel: `[side, side, C, C']`.
       strides, padding, options: as there.
+      axis_name: mesh axis over which the rows are split, inside `shard_map`; with padding 'SAME'
+        each device then needs some rows of its neighbours.
     """
+    if axis_name and padding == "SAME" and max(kernel.shape[:2]) > 1:
+        rows, columns = (side // 2 for side in kernel.shape[:2])
+        x = with_neighbours(x, rows, axis_name)
+        return lax.conv_general_dilated(x, kernel, strides, [(0, 0), (columns,) * 2], **options)
     plain = {
         "lhs_dilation": (1, 1),
         "rhs_dilation": (1, 1),

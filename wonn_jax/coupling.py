@@ -38,6 +38,8 @@ class AttentionCoupling(nn.Module):
         groups of each token alone (for causal masks); 'none'.
       groups: groups of the norm, a divisor of `width`.
       attention: kernel, see `attention.IMPLEMENTATIONS`.
+      grid_axis: mesh axis over which the tokens are split in equal parts, inside `shard_map`:
+        attention goes round a ring of devices, without masks and padding.
       dtype: of the maps; the norm is computed in float32.
     """
 
@@ -46,6 +48,7 @@ class AttentionCoupling(nn.Module):
     norm: str = "group"
     groups: int = 8
     attention: str = "auto"
+    grid_axis: str | None = None
     dtype: Any = jnp.float32
 
     def position_codes(self, positions: Array) -> Rotary:
@@ -92,7 +95,14 @@ class AttentionCoupling(nn.Module):
         query, key, value = (qkv[:, :, i] for i in range(3))
         if codes is not None:
             query, key = rotate(query, codes), rotate(key, codes)
-        mixed = attention(query, key, value, mask=mask, implementation=self.attention)
+        mixed = attention(
+            query,
+            key,
+            value,
+            mask=mask,
+            implementation=self.attention,
+            ring_axis=self.grid_axis,
+        )
         field = dense(width, width, dtype=self.dtype, name="out")(
             mixed.reshape(batch, tokens, width)
         )
@@ -106,20 +116,28 @@ class ConvolutionCoupling(nn.Module):
       width: channels C.
       side: of the kernel, cells.
       norm, groups, dtype: as in `AttentionCoupling`.
+      grid_axis: mesh axis over which the rows of the grid are split, inside `shard_map`.
     """
 
     width: int
     side: int
     norm: str = "group"
     groups: int = 8
+    grid_axis: str | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, influences: Array) -> Array:
         """influences `[B, H, W, C]` → the field `[B, H, W, C]` in `dtype`, not negative."""
-        field = conv(self.width, self.width, self.side, bias=False, dtype=self.dtype, name="conv")(
-            influences
-        )
+        field = conv(
+            self.width,
+            self.width,
+            self.side,
+            bias=False,
+            dtype=self.dtype,
+            name="conv",
+            grid_axis=self.grid_axis,
+        )(influences)
         tokens = field.reshape(field.shape[0], -1, self.width)
         return _settle(self, tokens).reshape(field.shape)
 
@@ -132,7 +150,11 @@ def _settle(
         raise ValueError(f"norm={coupling.norm!r} is unknown; use one of {', '.join(NORMS)}.")
     if coupling.norm != "none":
         norm = GroupNorm(
-            coupling.groups, coupling.norm == "group", dtype=coupling.dtype, name="norm"
+            coupling.groups,
+            coupling.norm == "group",
+            coupling.grid_axis,
+            dtype=coupling.dtype,
+            name="norm",
         )
         field = norm(field, valid)
     return nn.relu(field)

@@ -49,8 +49,7 @@ def evaluate(
         source,
         batch_size=config.eval.batch_size,
         examples=config.eval.examples,
-        process=jax.process_index(),
-        processes=jax.process_count(),
+        rows=sharding.local_rows(mesh, config.eval.batch_size),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
     )

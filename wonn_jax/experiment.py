@@ -11,12 +11,18 @@ import jax
 import optax
 
 from wonn_jax import flops, sharding
-from wonn_jax.config import Config, check_attention, duration
+from wonn_jax.config import Config, check_attention, check_grid, duration
 from wonn_jax.data.pipeline import Source, steps_per_epoch
 from wonn_jax.hardware import peak_flops
 from wonn_jax.models import build
 from wonn_jax.optim import make_optimizer, make_schedule
-from wonn_jax.step import TrainState, init_state, make_eval_step, make_train_step
+from wonn_jax.step import (
+    TrainState,
+    init_state,
+    make_eval_step,
+    make_train_step,
+    state_specs,
+)
 
 
 class CompiledStep:
@@ -71,15 +77,17 @@ class Experiment:
     """
 
     def __init__(self, config: Config, examples: int | None = None):
-        self.mesh = sharding.make_mesh()
+        self.mesh = sharding.make_mesh(config.mesh)
         # The result of an evaluation does not depend on its batch size.
-        rows = -(-config.eval.batch_size // self.mesh.size) * self.mesh.size
+        shares = sharding.row_shares(self.mesh)
+        rows = -(-config.eval.batch_size // shares) * shares
         evaluation = dataclasses.replace(config.eval, batch_size=rows)
         self.config = dataclasses.replace(config, eval=evaluation)
 
         # Before anything is compiled, or generated.
         check_attention(config, jax.default_backend())
-        self.task, self.model = build(config, sharding.axis_name(self.mesh))
+        check_grid(config, self.mesh.shape[sharding.GRID])
+        self.task, self.model = build(config, sharding.axes(self.mesh))
         self.epoch = self.total = 0
         schedule: optax.Schedule = optax.constant_schedule(config.optimizer.learning_rate)
         if examples is not None:
@@ -99,7 +107,7 @@ class Experiment:
         """The state before the first update, on all devices."""
         create = jax.jit(
             lambda: init_state(self.model, self.task, self.optimizer, self.config),
-            out_shardings=sharding.replicated(self.mesh),
+            out_shardings=self.state_shardings,
         )
         return create()
 
@@ -108,6 +116,11 @@ class Experiment:
         return jax.eval_shape(
             lambda: init_state(self.model, self.task, self.optimizer, self.config)
         )
+
+    @functools.cached_property
+    def state_shardings(self) -> TrainState:
+        """Where the arrays of the state live."""
+        return sharding.shardings(state_specs(self.abstract_state(), self.mesh), self.mesh)
 
     @functools.cached_property
     def forward_flops(self) -> int:

@@ -16,6 +16,7 @@ from jax.extend import core
 
 from wonn_jax.config import Config
 from wonn_jax.models import Model
+from wonn_jax.split_grid import ALONE
 from wonn_jax.step import init_variables
 from wonn_jax.tasks import Task
 
@@ -31,7 +32,7 @@ def forward_operations(model: Model, task: Task, config: Config) -> int:
     Raises:
       ValueError: see `count_operations`.
     """
-    model = model.clone(axis_name=None)
+    model = model.clone(axes=ALONE)
     if config.model.name == "winfree":
         # Kernels differ in what they recompute, and some are opaque.
         model = model.clone(attention="plain", remat=0)

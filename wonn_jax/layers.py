@@ -3,6 +3,7 @@
 Weights and biases start uniform in ±1/√fan_in. Norms are computed in float32 at least.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from wonn_jax.convolution import convolve
+from wonn_jax.split_grid import mean_over
 
 _kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -34,12 +36,20 @@ def dense(inputs: int, outputs: int, *, dtype: Any, name: str) -> nn.Dense:
 
 
 def conv(
-    inputs: int, outputs: int, side: int, *, bias: bool, dtype: Any, name: str, stride: int = 1
+    inputs: int,
+    outputs: int,
+    side: int,
+    *,
+    bias: bool,
+    dtype: Any,
+    name: str,
+    stride: int = 1,
+    grid_axis: str | None = None,
 ) -> nn.Conv:
     """side × side convolution on `[B, H, W, C]`.
 
     With stride 1, zero padding keeps H and W; with another there is none, and what fills no
-    window at the far edges is left out.
+    window at the far edges is left out. `grid_axis` is the mesh axis over which H is split.
     """
     return nn.Conv(
         outputs,
@@ -50,7 +60,7 @@ def conv(
         dtype=dtype,
         kernel_init=_kernel_init,
         bias_init=uniform_init(inputs * side * side),
-        conv_general_dilated=convolve,
+        conv_general_dilated=functools.partial(convolve, axis_name=grid_axis),
         name=name,
     )
 
@@ -60,16 +70,16 @@ class BatchNorm(nn.Module):
 
     Normalises by the biased variance, and lets the running variance follow the unbiased one.
     Examples of weight 0 (padding of a last, partial batch) count nowhere. Under `shard_map`
-    the statistics are those of the global batch if `axis_name` names the batch axis.
+    the statistics are those of the global batch, given all axes of the mesh.
 
     Attributes:
       momentum: share of the new batch in the running statistics.
-      axis_name: mesh axis over which the batch is split, or None.
+      axis_names: mesh axes over which examples or cells are split, in equal parts.
     """
 
     eps: float = 1e-5
     momentum: float = 0.1
-    axis_name: str | None = None
+    axis_names: tuple[str, ...] = ()
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -116,7 +126,7 @@ class BatchNorm(nn.Module):
         return mean, var, count
 
     def _over_devices(self, x: Array) -> Array:
-        return jax.lax.psum(x, self.axis_name) if self.axis_name else x
+        return jax.lax.psum(x, self.axis_names) if self.axis_names else x
 
 
 class GroupNorm(nn.Module):
@@ -126,10 +136,12 @@ class GroupNorm(nn.Module):
       groups: number of groups; must divide C.
       over_tokens: whether statistics are taken over the tokens too (the paper's norm), or of
         each token for itself, which a causal mask needs: no token then hears of later ones.
+      grid_axis: mesh axis over which the tokens are split, in equal parts, all of them valid.
     """
 
     groups: int
     over_tokens: bool = True
+    grid_axis: str | None = None
     eps: float = 1e-5
     dtype: Any = jnp.float32
 
@@ -150,7 +162,7 @@ class GroupNorm(nn.Module):
             # Tokens first, while the channels are one contiguous axis: on a CPU a mean over
             # both axes at once makes a whole training step a tenth slower.
             if self.over_tokens:
-                values = values.mean(1, keepdims=True, where=where)
+                values = mean_over(values.mean(1, keepdims=True, where=where), self.grid_axis)
             groups = values.reshape(*values.shape[:2], self.groups, channels // self.groups)
             mean = groups.mean(-1, keepdims=True)
             return jnp.broadcast_to(mean, groups.shape).reshape(values.shape)

@@ -20,6 +20,7 @@ from wonn_jax.interactions import (
 )
 from wonn_jax.recompute import map_examples
 from wonn_jax.rotary import grid_positions
+from wonn_jax.split_grid import ALONE, Axes, all_rows, first_row, sum_over
 from wonn_jax.trigonometry import cos
 
 COUPLINGS = ("attention", "convolution")
@@ -65,6 +66,8 @@ class OscillatorLayer(nn.Module):
       remat: 0, 1 or k, see `evolve`.
       keep_attention: with `remat`, keep the attention outputs of every step rather than
         recompute them (the `blockwise` and `pallas` kernels only).
+      axes: of the mesh, inside `shard_map`; where they split the grid, phases and frequencies are
+        those of this device's rows, which are whole patches, trajectory and energies of the whole.
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
 
@@ -81,6 +84,7 @@ class OscillatorLayer(nn.Module):
     attention: str = "auto"
     remat: int = 0
     keep_attention: bool = True
+    axes: Axes = ALONE
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -124,7 +128,12 @@ class OscillatorLayer(nn.Module):
             return _swap_time(evolution)
 
         # Layers do not couple examples, so all steps of a few can go before those of the next.
-        return _swap_time(map_examples(run, theta, omega))
+        theta, phases, energy = _swap_time(map_examples(run, theta, omega))
+        if phases is not None:
+            phases = all_rows(phases, self.axes.grid, axis=2)
+        if energy is not None:
+            energy = sum_over(energy, self.axes.grid)
+        return Evolution(theta, phases, energy)
 
     def _interaction(self) -> Interaction:
         if self.interaction not in INTERACTIONS:
@@ -151,7 +160,13 @@ class OscillatorLayer(nn.Module):
             )
         if self.coupling == "convolution":
             return ConvolutionCoupling(
-                self.width, self.kernel, self.norm, self.groups, self.dtype, name="coupling"
+                self.width,
+                self.kernel,
+                self.norm,
+                self.groups,
+                self.axes.grid,
+                self.dtype,
+                name="coupling",
             )
         attention = AttentionCoupling(
             self.width,
@@ -159,10 +174,12 @@ class OscillatorLayer(nn.Module):
             self.norm,
             self.groups,
             self.attention,
+            self.axes.grid,
             self.dtype,
             name="coupling",
         )
-        codes = attention.position_codes(jnp.asarray(grid_positions(*grid)))
+        corner = jnp.asarray([first_row(grid[0], self.axes.grid), 0])
+        codes = attention.position_codes(jnp.asarray(grid_positions(*grid)) + corner)
 
         def couple(influences: Array) -> Array:
             tokens = influences.reshape(influences.shape[0], -1, self.width)

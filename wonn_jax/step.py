@@ -1,8 +1,11 @@
 """One training step and one evaluation step: loss, gradients, update, EMA.
 
-Inside `per_device` every device sees its rows. Parameters are cast to varying there, so that
-their gradients stay local through the scan over time and are added over devices once; the
-loss is a local sum over a global count, which makes that sum the gradient of the global mean.
+Inside `per_device` every device sees its rows of the batch, and works on its cells of them. It
+gathers whole parameters and takes them as its own (varying), so that their gradients stay local
+through the scan over time and are added over devices once. The loss of a device is its share of
+the loss: a local sum over a global count, and where several have the cells of the same examples,
+that divided by their number. Then the sum of the gradients is the gradient of the global mean,
+whatever the axes of the mesh.
 """
 
 from typing import Any
@@ -20,13 +23,21 @@ from wonn_jax.ema import update_ema
 from wonn_jax.models import Model
 from wonn_jax.rng import example_keys, initial_phases, stream_key
 from wonn_jax.sharding import (
-    DATA,
-    axis_name,
+    GRID,
+    ROWS,
+    add_counts,
+    add_gradients,
     by_row,
     compiler_options,
+    own_batch,
+    own_parameters,
+    parameter_specs,
     per_device,
     replicated,
+    shardings,
+    whole_parameters,
 )
+from wonn_jax.split_grid import ALONE
 from wonn_jax.tasks import Batch, Task
 from wonn_jax.tasks.base import row_weight
 
@@ -53,7 +64,7 @@ def init_variables(model: Model, task: Task, config: Config) -> dict[str, Any]:
     shapes = task.abstract_batch(config, 1)
     example = task.prepare({name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()})
     theta = jnp.zeros((1, *model.phase_shape(example["input"].shape[1:])))
-    single = model.clone(axis_name=None)
+    single = model.clone(axes=ALONE)
     key = stream_key(config.seed, "parameters")
     return dict(single.init(key, example["input"], theta))
 
@@ -83,8 +94,24 @@ def batch_phases(model: Model, batch: Batch, key: Array, config: Config) -> Arra
     )
 
 
-def _total(tree: Any, axis: str | None) -> Any:
-    return jax.lax.psum(tree, axis) if axis else tree
+def variables_specs(variables: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
+    """How what the model takes is split over the mesh: parameters are, statistics are not."""
+    return {
+        "params": parameter_specs(variables["params"], mesh),
+        "batch_stats": jax.tree.map(lambda _: P(), variables["batch_stats"]),
+    }
+
+
+def state_specs(state: TrainState, mesh: Mesh) -> TrainState:
+    """How every array of a state is split over the mesh: a state of `PartitionSpec`."""
+    current = variables_specs(state.variables("raw"), mesh)
+    specs: dict[str, Any] = {
+        "step": P(),
+        **current,
+        "opt_state": parameter_specs(state.opt_state, mesh),
+        "ema": current,
+    }
+    return TrainState(**specs)
 
 
 def make_train_step(
@@ -100,15 +127,19 @@ def make_train_step(
     The batch is split into `train.accumulate` micro-batches of consecutive rows, each with
     BatchNorm statistics of its own; their gradients add up to that of the whole batch.
     """
-    axis = axis_name(mesh)
+    many = mesh.size > 1
     parts = config.train.accumulate
+    like = jax.eval_shape(lambda: init_state(model, task, optimizer, config))
+    specs = state_specs(like, mesh)
 
     def gradients(params: Any, batch_stats: Any, step: Array, batch: Batch):
         """Gradients, statistics and counts; batch `[parts, rows of this device, ...]`."""
-        count = _total(jax.vmap(task.loss_count)(batch).sum(), axis)
         key = stream_key(config.seed, "phases", step)
-        if axis:
-            params = jax.lax.pcast(params, axis, to="varying")
+        count, shares = jax.vmap(task.loss_count)(batch).sum(), 1
+        if many:
+            batch, count = own_batch(batch), jax.lax.psum(count, ROWS)
+            shares = jax.lax.axis_size(GRID)
+            params = own_parameters(params, specs.params)
 
         def loss(params: Any, batch_stats: Any, rows: Batch):
             output: Any
@@ -120,7 +151,7 @@ def make_train_step(
                 train=True,
                 mutable=["batch_stats"],
             )
-            share = task.loss_sum(output.logits, rows) / jnp.maximum(count, 1.0)
+            share = task.loss_sum(output.logits, rows) / (jnp.maximum(count, 1.0) * shares)
             return share, (updates["batch_stats"], task.training_counts(output.logits, rows))
 
         def add(carry, rows: Batch):
@@ -136,10 +167,15 @@ def make_train_step(
         else:
             (grads, batch_stats), counts = jax.lax.scan(add, first, batch)
             counts = jax.tree.map(lambda x: x.sum(0), counts)
-        return _total(grads, axis), batch_stats, _total(counts, axis)
+        if many:
+            grads, counts = add_gradients(grads, specs.params), add_counts(counts)
+        return grads, batch_stats, counts
 
     compute = per_device(
-        gradients, mesh, in_specs=(P(), P(), P(), P(None, DATA)), out_specs=(P(), P(), P())
+        gradients,
+        mesh,
+        in_specs=(specs.params, P(), P(), P(None, ROWS)),
+        out_specs=(specs.params, P(), P()),
     )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
@@ -160,11 +196,11 @@ def make_train_step(
         }
         return new, metrics
 
-    everywhere = replicated(mesh)
+    placed = shardings(specs, mesh)
     return jax.jit(
         train_step,
-        in_shardings=(everywhere, by_row(mesh)),
-        out_shardings=(everywhere, everywhere),
+        in_shardings=(placed, by_row(mesh)),
+        out_shardings=(placed, replicated(mesh)),
         donate_argnums=0,
         compiler_options=compiler_options(),
     )
@@ -178,10 +214,16 @@ def make_eval_step(model: Model, task: Task, config: Config, mesh: Mesh) -> jax.
     the `eval.draws` draws of initial phases, and if these are several, of their ensemble, which
     averages the predicted probabilities. Predicted are the classes of the first draw.
     """
-    axis = axis_name(mesh)
+    many = mesh.size > 1
+    variables_like = jax.eval_shape(lambda: init_variables(model, task, config))
+    specs = variables_specs(variables_like, mesh)
     draws = config.eval.draws
 
     def evaluate(variables: dict[str, Any], batch: Batch):
+        if many:
+            params = whole_parameters(variables["params"], specs["params"])
+            variables, batch = {**variables, "params": params}, own_batch(batch)
+
         def answer(draw: Array | int) -> Array:
             key = stream_key(config.seed, "evaluation phases", draw)
             output: Any = model.apply(
@@ -195,13 +237,16 @@ def make_eval_step(model: Model, task: Task, config: Config, mesh: Mesh) -> jax.
         if draws > 1:
             answers.append(jnp.log(jax.nn.softmax(logits).mean(0)))
         counts = [task.counts(x, batch) for x in answers]
-        return _total(counts, axis), logits[0].argmax(-1)
+        predictions = logits[0].argmax(-1)
+        if many:
+            # Devices along the grid agree; the maximum tells JAX so.
+            counts, predictions = add_counts(counts), jax.lax.pmax(predictions, GRID)
+        return counts, predictions
 
-    compute = per_device(evaluate, mesh, in_specs=(P(), P(DATA)), out_specs=(P(), P(DATA)))
-    everywhere = replicated(mesh)
+    compute = per_device(evaluate, mesh, in_specs=(specs, P(ROWS)), out_specs=(P(), P(ROWS)))
     return jax.jit(
         lambda variables, batch: compute(variables, task.prepare(batch)),
-        in_shardings=(everywhere, by_row(mesh)),
-        out_shardings=(everywhere, by_row(mesh)),
+        in_shardings=(shardings(specs, mesh), by_row(mesh)),
+        out_shardings=(replicated(mesh), by_row(mesh)),
         compiler_options=compiler_options(),
     )

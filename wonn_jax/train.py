@@ -172,7 +172,7 @@ def _show_batch(experiment: Experiment, data: Data, start: int, workdir: Path) -
     task: Any = experiment.task
     train: Any = data.train
     alone = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=0))
-    batch = next(_batches(alone, data, start, start + 1))
+    batch = next(_batches(alone, data, experiment.mesh, start, start + 1))
     key = stream_key(config.seed, "augmentation", start)
     prepared = jax.device_get(jax.jit(task.prepare)(batch, key))
     # As many as are worth looking at, and no padding; CutMix has mixed the whole batch.
@@ -189,7 +189,9 @@ def _show_batch(experiment: Experiment, data: Data, start: int, workdir: Path) -
     print(f"picture  {path}: the first batch, augmented", flush=True)
 
 
-def _batches(config: Config, data: Data, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+def _batches(
+    config: Config, data: Data, mesh: Mesh, start: int, stop: int
+) -> Iterator[dict[str, np.ndarray]]:
     """This host's rows of the training batches number `start` to `stop` − 1."""
     return train_batches(
         data.train,
@@ -198,8 +200,7 @@ def _batches(config: Config, data: Data, start: int, stop: int) -> Iterator[dict
         stop=stop,
         batch_size=config.train.batch_size,
         last_batch=config.train.last_batch,
-        process=jax.process_index(),
-        processes=jax.process_count(),
+        rows=sharding.local_rows(mesh, config.train.batch_size),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
     )
@@ -293,7 +294,8 @@ class _Loop:
         experiment, config = self.experiment, self.config
         results: dict[str, float] = {}
         if self.start < self.total:
-            batches = _Ahead(_batches(config, self.data, self.start, self.total), experiment.mesh)
+            mesh = experiment.mesh
+            batches = _Ahead(_batches(config, self.data, mesh, self.start, self.total), mesh)
             self._compile(state)
         for step in range(self.start + 1, self.total + 1):
             self.trace.before(step, state)

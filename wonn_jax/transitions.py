@@ -12,6 +12,7 @@ from jax import Array
 
 from wonn_jax.layers import BatchNorm, conv, uniform_init
 from wonn_jax.recompute import recomputed
+from wonn_jax.split_grid import ALONE, Axes
 from wonn_jax.trigonometry import arctan2, cos, sin
 
 
@@ -39,17 +40,25 @@ class PhaseTransition(nn.Module):
     Attributes:
       width: channels of the next layer.
       bias: whether the convolution has one (then it is added to u and to v).
+      axes: of the mesh, inside `shard_map`.
     """
 
     width: int
     bias: bool = True
+    axes: Axes = ALONE
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, theta: Array) -> Array:
         """theta `[B, H, W, C]`, rad → `[B, H, W, width]`, rad, in the dtype of theta."""
         convolve = conv(
-            theta.shape[-1], self.width, 3, bias=self.bias, dtype=self.dtype, name="conv"
+            theta.shape[-1],
+            self.width,
+            3,
+            bias=self.bias,
+            dtype=self.dtype,
+            name="conv",
+            grid_axis=self.axes.grid,
         )
 
         def waves(theta: Array) -> tuple[Array, Array]:
@@ -65,10 +74,15 @@ class PhaseTransition(nn.Module):
 
 
 class FrequencyTransition(nn.Module):
-    """ω' = ReLU(BatchNorm(conv3×3([e, ω]))), e the embedding of the phases before transition."""
+    """ω' = ReLU(BatchNorm(conv3×3([e, ω]))), e the embedding of the phases before transition.
+
+    Attributes:
+      width: channels of the next layer.
+      axes: of the mesh, inside `shard_map`.
+    """
 
     width: int
-    axis_name: str | None = None
+    axes: Axes = ALONE
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -78,14 +92,22 @@ class FrequencyTransition(nn.Module):
         """theta, omega `[B, H, W, C]`; weight `[B]` of examples → `[B, H, W, width]`."""
         embed = PhaseEmbedding(self.dtype, name="embedding")
         width = theta.shape[-1] + omega.shape[-1]
-        convolve = conv(width, self.width, 3, bias=True, dtype=self.dtype, name="conv")
+        convolve = conv(
+            width,
+            self.width,
+            3,
+            bias=True,
+            dtype=self.dtype,
+            name="conv",
+            grid_axis=self.axes.grid,
+        )
 
         def fuse(theta: Array, omega: Array) -> Array:
             return convolve(jnp.concatenate([embed(theta), omega.astype(self.dtype)], axis=-1))
 
         # Only θ and ω are kept for the backward pass, once the parameters exist.
         out = fuse(theta, omega) if self.is_initializing() else recomputed(fuse, theta, omega)
-        norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
+        norm = BatchNorm(axis_names=self.axes.all, dtype=self.dtype, name="norm")
         return nn.relu(norm(out, train=train, weight=weight)).astype(omega.dtype)
 
 
@@ -94,10 +116,11 @@ class Readout(nn.Module):
 
     Attributes:
       sides: of the two convolutions' kernels, cells.
+      axes: of the mesh, inside `shard_map`.
     """
 
     sides: tuple[int, int]
-    axis_name: str | None = None
+    axes: Axes = ALONE
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -107,16 +130,27 @@ class Readout(nn.Module):
         first, second = self.sides
 
         def normalise(x: Array, name: str) -> Array:
-            norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=name)
+            norm = BatchNorm(axis_names=self.axes.all, dtype=self.dtype, name=name)
             return norm(x, train=train, weight=weight)
 
+        def convolution(inputs: int, outputs: int, side: int, name: str) -> nn.Conv:
+            return conv(
+                inputs,
+                outputs,
+                side,
+                bias=False,
+                dtype=self.dtype,
+                name=name,
+                grid_axis=self.axes.grid,
+            )
+
         embed = PhaseEmbedding(self.dtype, name="embedding")
-        convolve = conv(width, 2 * width, first, bias=False, dtype=self.dtype, name="conv_1")
+        convolve = convolution(width, 2 * width, first, "conv_1")
 
         def read(theta: Array) -> Array:
             return convolve(embed(theta))
 
         x = read(theta) if self.is_initializing() else recomputed(read, theta)
         x = nn.relu(normalise(x, "norm_1"))
-        x = conv(2 * width, width, second, bias=False, dtype=self.dtype, name="conv_2")(x)
+        x = convolution(2 * width, width, second, "conv_2")(x)
         return normalise(x, "norm_2")

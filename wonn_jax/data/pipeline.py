@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import grain
@@ -121,14 +121,11 @@ class _Load:
     source: Source
     plan: _TrainRow | _EvalRow
     start: int
-    batch_size: int
-    process: int
-    processes: int
+    rows: tuple[int, ...]
 
     def __call__(self, place: int) -> dict[str, np.ndarray]:
-        local = self.batch_size // self.processes
-        step, row = divmod(place, local)
-        index, epoch = self.plan(self.start + step, self.process * local + row)
+        step, row = divmod(place, len(self.rows))
+        index, epoch = self.plan(self.start + step, self.rows[row])
         # A row of padding needs the right shapes only: `id` says that it counts for nothing.
         number = max(index, 0)
         rng = np.random.default_rng((self.plan.seed, zlib.crc32(b"augment"), epoch, number))
@@ -143,17 +140,15 @@ def _batches(
     *,
     start: int,
     stop: int,
-    batch_size: int,
-    process: int,
-    processes: int,
+    rows: Iterable[int] | None,
     workers: int,
     prefetch: int,
 ) -> Iterator[dict[str, np.ndarray]]:
-    local = batch_size // processes
-    load = _Load(source, plan, start, batch_size, process, processes)
-    rows = grain.MapDataset.range(max(stop - start, 0) * local).map(load).batch(local)
+    mine = tuple(map(int, range(plan.batch_size) if rows is None else rows))
+    load = _Load(source, plan, start, mine)
+    examples = grain.MapDataset.range(max(stop - start, 0) * len(mine)).map(load).batch(len(mine))
     reading = grain.ReadOptions(num_threads=2, prefetch_buffer_size=prefetch)
-    batches = rows.to_iter_dataset(reading)
+    batches = examples.to_iter_dataset(reading)
     if workers:
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return iter(batches)
@@ -167,8 +162,7 @@ def train_batches(
     stop: int,
     batch_size: int,
     last_batch: str,
-    process: int = 0,
-    processes: int = 1,
+    rows: Iterable[int] | None = None,
     workers: int = 0,
     prefetch: int = 8,
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -178,9 +172,9 @@ def train_batches(
       source: examples.
       seed: of the order of the examples.
       start, stop: steps.
-      batch_size: rows over all hosts, a multiple of `processes`.
+      batch_size: rows over all hosts.
       last_batch: 'keep' or 'drop' the partial batch of an epoch.
-      process, processes: number of this host, and of hosts.
+      rows: numbers of those that this host reads, see `sharding.local_rows`; None for all.
       workers: processes that load; 0 for threads of this one.
       prefetch: batches ready ahead.
 
@@ -193,9 +187,7 @@ def train_batches(
         _TrainRow(seed, len(source), batch_size, epoch),
         start=start,
         stop=stop,
-        batch_size=batch_size,
-        process=process,
-        processes=processes,
+        rows=rows,
         workers=workers,
         prefetch=prefetch,
     )
@@ -206,8 +198,7 @@ def eval_batches(
     *,
     batch_size: int,
     examples: int = 0,
-    process: int = 0,
-    processes: int = 1,
+    rows: Iterable[int] | None = None,
     workers: int = 0,
     prefetch: int = 8,
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -218,9 +209,7 @@ def eval_batches(
         _EvalRow(count, batch_size),
         start=0,
         stop=math.ceil(count / batch_size),
-        batch_size=batch_size,
-        process=process,
-        processes=processes,
+        rows=rows,
         workers=workers,
         prefetch=prefetch,
     )

@@ -7,23 +7,24 @@ from wonn_jax.models.base import Model, Output
 from wonn_jax.models.grid import GridModel
 from wonn_jax.models.image import ImageModel
 from wonn_jax.models.resnet import ResNet
+from wonn_jax.split_grid import ALONE, Axes
 from wonn_jax.tasks import TASKS, BoardTask, Task
 
 __all__ = ["GridModel", "ImageModel", "Model", "Output", "ResNet", "build"]
 
 
-def build(config: Config, axis_name: str | None = None) -> tuple[Task, Model]:
+def build(config: Config, axes: Axes = ALONE) -> tuple[Task, Model]:
     """The task and the model of an experiment.
 
     Args:
       config: the experiment.
-      axis_name: mesh axis the batch is split over, inside `shard_map`.
+      axes: of the mesh, if the model runs inside `shard_map`, see `sharding.axes`.
     """
     task = TASKS[config.task].from_config(config)
     m = config.model
     dtype = jnp.bfloat16 if m.precision == "bfloat16" else jnp.float32
     if m.name == "resnet":
-        return task, ResNet(config.data.classes, m.width, axis_name=axis_name, dtype=dtype)
+        return task, ResNet(config.data.classes, m.width, axes=axes, dtype=dtype)
     common = {
         "width": m.width,
         "layers": m.layers,
@@ -33,7 +34,7 @@ def build(config: Config, axis_name: str | None = None) -> tuple[Task, Model]:
         "attention": m.attention,
         "remat": m.remat,
         "keep_attention": m.keep_attention,
-        "axis_name": axis_name,
+        "axes": axes,
         "dtype": dtype,
     }
     if isinstance(task, BoardTask):

@@ -15,6 +15,7 @@ from wonn_jax.dynamics import wrap
 from wonn_jax.layers import conv
 from wonn_jax.models.base import Output
 from wonn_jax.oscillators import OscillatorLayer, per_layer
+from wonn_jax.split_grid import ALONE, Axes, all_rows, own_rows
 from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
 
 
@@ -35,7 +36,7 @@ class GridModel(nn.Module):
         cells (Maze) or on the 'given' ones (Sudoku).
       norm: of the coupling, see `AttentionCoupling`.
       attention, remat, keep_attention: see `OscillatorLayer`.
-      axis_name: mesh axis the batch is split over, inside `shard_map`.
+      axes: of the mesh, inside `shard_map`.
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
 
@@ -51,7 +52,7 @@ class GridModel(nn.Module):
     attention: str = "auto"
     remat: int = 0
     keep_attention: bool = True
-    axis_name: str | None = None
+    axes: Axes = ALONE
     dtype: Any = jnp.float32
 
     @property
@@ -75,7 +76,7 @@ class GridModel(nn.Module):
         trajectory: bool = False,
         energies: bool = False,
     ) -> Output:
-        """Runs the network.
+        """Runs the network; where `axes` split the grid, inputs and logits are whole all the same.
 
         Args:
           tokens: cell tokens `[B, H, W]`, integers from 0.
@@ -88,11 +89,12 @@ class GridModel(nn.Module):
           trajectory, energies: record these in every layer.
         """
         table = self.param("frequency", nn.initializers.normal(1.0), (self.tokens, self.width))
+        tokens, theta = (own_rows(x, self.axes.grid) for x in (tokens, theta))
         omega_in = table.astype(self.phase_dtype)[tokens]
         omega = omega_in
         theta = wrap(theta.astype(self.phase_dtype))
         if self.inject == "given":
-            cells = tokens > 0 if given is None else given
+            cells = tokens > 0 if given is None else own_rows(given, self.axes.grid)
             injected = omega_in * cells[..., None]
         else:
             injected = omega_in
@@ -103,11 +105,12 @@ class GridModel(nn.Module):
             if layer > 0:
                 # The frequencies read the phases of the layer before, so they go first.
                 update = FrequencyTransition(
-                    self.width, self.axis_name, self.dtype, name=f"frequency_transition_{layer}"
+                    self.width, self.axes, self.dtype, name=f"frequency_transition_{layer}"
                 )(theta, omega, train=train, weight=weight)
                 omega = update + injected
                 theta = PhaseTransition(
                     self.width,
+                    axes=self.axes,
                     dtype=self.dtype,
                     name=f"phase_transition_{layer}",
                 )(theta)
@@ -121,14 +124,16 @@ class GridModel(nn.Module):
                 attention=self.attention,
                 remat=self.remat,
                 keep_attention=self.keep_attention,
+                axes=self.axes,
                 dtype=self.dtype,
                 name=f"layer_{layer}",
             )(theta, omega, steps=steps, trajectory=trajectory, energies=energies)
             theta = evolution.theta
             records.append(evolution)
 
-        features = Readout((1, 3), self.axis_name, self.dtype, name="readout")(
+        features = Readout((1, 3), self.axes, self.dtype, name="readout")(
             theta, train=train, weight=weight
         )
-        logits = conv(self.width, self.classes, 1, bias=True, dtype=self.dtype, name="logits")
-        return Output(logits(features).astype(self.phase_dtype), tuple(records))
+        answer = conv(self.width, self.classes, 1, bias=True, dtype=self.dtype, name="logits")
+        logits = all_rows(answer(features).astype(self.phase_dtype), self.axes.grid)
+        return Output(logits, tuple(records))

@@ -14,6 +14,7 @@ from wonn_jax.dynamics import wrap
 from wonn_jax.layers import BatchNorm, conv, dense
 from wonn_jax.models.base import Output
 from wonn_jax.oscillators import OscillatorLayer, per_layer
+from wonn_jax.split_grid import ALONE, Axes, mean_over, own_rows
 from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
 
 KERNELS = (7, 5, 5, 3, 3, 3)
@@ -51,7 +52,7 @@ class ImageModel(nn.Module):
         layer, the second, …
       transition_bias: whether the phase transitions have a bias (the paper's ImageNet-100 models).
       readout_side: side of the readout's first convolution, 3 or 1.
-      axis_name: mesh axis the batch is split over, inside `shard_map`.
+      axes: of the mesh, inside `shard_map`.
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
 
@@ -73,7 +74,7 @@ class ImageModel(nn.Module):
     attention: str = "auto"
     remat: int = 0
     keep_attention: bool = True
-    axis_name: str | None = None
+    axes: Axes = ALONE
     dtype: Any = jnp.float32
 
     @property
@@ -97,7 +98,7 @@ class ImageModel(nn.Module):
         trajectory: bool = False,
         energies: bool = False,
     ) -> Output:
-        """Runs the network.
+        """Runs the network; where `axes` split the grid, inputs are whole all the same.
 
         Args:
           images: normalised pictures `[B, H, W, 3]`.
@@ -112,6 +113,7 @@ class ImageModel(nn.Module):
         sides = (3,) * self.layers
         if self.coupling == "convolution":
             sides = per_layer(self.kernels[: self.layers], self.layers, "kernels")
+        images, theta = (own_rows(x, self.axes.grid) for x in (images, theta))
         omega = self._stem(images, train, weight).astype(self.phase_dtype)
         theta = wrap(theta.astype(self.phase_dtype))
         records = []
@@ -119,11 +121,12 @@ class ImageModel(nn.Module):
             if layer > 0:
                 # The frequencies read the phases of the layer before, so they go first.
                 omega = FrequencyTransition(
-                    width, self.axis_name, self.dtype, name=f"frequency_transition_{layer}"
+                    width, self.axes, self.dtype, name=f"frequency_transition_{layer}"
                 )(theta, omega, train=train, weight=weight)
                 theta = PhaseTransition(
                     width,
                     bias=self.transition_bias,
+                    axes=self.axes,
                     dtype=self.dtype,
                     name=f"phase_transition_{layer}",
                 )(theta)
@@ -141,17 +144,18 @@ class ImageModel(nn.Module):
                 attention=self.attention,
                 remat=self.remat,
                 keep_attention=self.keep_attention,
+                axes=self.axes,
                 dtype=self.dtype,
                 name=f"layer_{layer}",
             )(theta, omega, steps=steps, trajectory=trajectory, energies=energies)
             theta = evolution.theta
             records.append(evolution)
 
-        features = Readout((self.readout_side, 1), self.axis_name, self.dtype, name="readout")(
+        features = Readout((self.readout_side, 1), self.axes, self.dtype, name="readout")(
             theta, train=train, weight=weight
         )
         # Of the whole grid at once: a sum of many cells, so not in bfloat16.
-        pooled = features.astype(self.phase_dtype).mean((1, 2))
+        pooled = mean_over(features.astype(self.phase_dtype).mean((1, 2)), self.axes.grid)
         logits = dense(widths[-1], self.classes, dtype=self.dtype, name="logits")(pooled)
         return Output(logits.astype(self.phase_dtype), tuple(records))
 
@@ -165,6 +169,7 @@ class ImageModel(nn.Module):
             bias=False,
             dtype=self.dtype,
             name="stem_conv",
+            grid_axis=self.axes.grid,
         )
-        norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="stem_norm")
+        norm = BatchNorm(axis_names=self.axes.all, dtype=self.dtype, name="stem_norm")
         return nn.relu(norm(stem(images), train=train, weight=weight))

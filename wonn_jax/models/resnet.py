@@ -13,6 +13,7 @@ from jax import Array
 from wonn_jax.convolution import convolve
 from wonn_jax.layers import BatchNorm, dense
 from wonn_jax.models.base import Output
+from wonn_jax.split_grid import ALONE, Axes
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -24,14 +25,14 @@ class ResNet(nn.Module):
       classes: number of classes.
       width: channels of the first stage.
       blocks: number of blocks in each stage.
-      axis_name: mesh axis the batch is split over, inside `shard_map`.
+      axes: of the mesh, inside `shard_map`.
       dtype: of the maps; statistics of norms and logits are float32 at least.
     """
 
     classes: int
     width: int = 64
     blocks: tuple[int, ...] = (2, 2, 2, 2)
-    axis_name: str | None = None
+    axes: Axes = ALONE
     dtype: Any = jnp.float32
 
     def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -72,7 +73,7 @@ class ResNet(nn.Module):
             )(x)
 
         def normalise(x: Array, name: str) -> Array:
-            norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=name)
+            norm = BatchNorm(axis_names=self.axes.all, dtype=self.dtype, name=name)
             return norm(x, train=train, weight=weight)
 
         def block(x: Array, width: int, stride: int, name: str) -> Array:
