@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from wonn_jax import config as configuration
-from wonn_jax import sharding
+from wonn_jax import sharding, step
 from wonn_jax.models import build
 from wonn_jax.step import init_state, make_eval_step, make_train_step
 from wonn_jax.tasks import TASKS
@@ -48,16 +48,35 @@ def random_batch(task: str, rows: int, *, padding: int = 0, side: int = 5):
     }
 
 
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+@pytest.fixture
+def quick_compilation(monkeypatch):
+    """These programs run for milliseconds and would be compiled for ten seconds."""
+    monkeypatch.setattr(step, "compiler_options", lambda: QUICK)
+
+
+def start(model, task, optimizer, config, mesh):
+    """The state before the first update, on all devices."""
+    create = jax.jit(
+        lambda: init_state(model, task, optimizer, config),
+        out_shardings=sharding.replicated(mesh),
+        compiler_options=QUICK,
+    )
+    return create()
+
+
 def run_steps(config, batch, *, devices: int, steps: int = 3):
     """State and metrics after some steps of plain SGD, which hides no wrong scale."""
     mesh = sharding.make_mesh(devices=jax.devices()[:devices])
     task, model = build(config, sharding.axes(mesh))
     model = model.clone(dtype=jnp.float64)  # leaves rounding out of the comparison
     optimizer = optax.sgd(0.1)
-    state = jax.device_put(init_state(model, task, optimizer, config), sharding.replicated(mesh))
-    step = make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
+    state = start(model, task, optimizer, config, mesh)
+    update = make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
     for _ in range(steps):
-        state, metrics = step(state, sharding.put_batch(batch, mesh))
+        state, metrics = update(state, sharding.put_batch(batch, mesh))
     evaluate = make_eval_step(model, task, config, mesh)
     counts, predictions = evaluate(state.variables("ema"), sharding.put_batch(batch, mesh))
     return jax.device_get((state, metrics, counts, predictions))
@@ -67,6 +86,7 @@ def assert_close(left, right, rtol=1e-4, atol=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), left, right)
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_accumulation_is_device_independent_and_adds_up(x64):
     """Micro-batches are consecutive rows, whatever the devices; a linear loss adds up exactly."""
     config = small_config(train__accumulate=2)
@@ -88,6 +108,7 @@ def test_accumulation_is_device_independent_and_adds_up(x64):
     assert_close(again[1]["gradient_norm"], once[1]["gradient_norm"])
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_padding_changes_nothing(x64):
     config = small_config()
     short = random_batch("maze", 5)
@@ -100,18 +121,19 @@ def test_padding_changes_nothing(x64):
     np.testing.assert_array_equal(left[3], right[3][:5])
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_compiles_once_and_donates():
     config = small_config()
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     task, model = build(config)
     optimizer = optax.adam(1e-3)
-    state = jax.device_put(init_state(model, task, optimizer, config), sharding.replicated(mesh))
-    step = make_train_step(model, task, optimizer, optax.constant_schedule(1e-3), config, mesh)
+    state = start(model, task, optimizer, config, mesh)
+    update = make_train_step(model, task, optimizer, optax.constant_schedule(1e-3), config, mesh)
     batch = sharding.put_batch(random_batch("maze", 4), mesh)
     first = state
     for _ in range(3):
-        state, _ = step(state, batch)
-    assert step._cache_size() == 1
+        state, _ = update(state, batch)
+    assert update._cache_size() == 1
     assert first.params["frequency"].is_deleted()
     assert int(state.step) == 3
 
@@ -122,21 +144,22 @@ def one_step(config, *, dtype):
     task, model = build(config)
     model = model.clone(dtype=dtype)
     optimizer = optax.sgd(0.1)
-    state = jax.device_put(init_state(model, task, optimizer, config), sharding.replicated(mesh))
-    step = make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
-    state, metrics = step(state, sharding.put_batch(random_batch("maze", 4), mesh))
+    state = start(model, task, optimizer, config, mesh)
+    update = make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
+    state, metrics = update(state, sharding.put_batch(random_batch("maze", 4), mesh))
     return state.params, metrics
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_recomputation_changes_memory_and_not_the_function(x64):
     """In float64: of float32, the rounding alone may switch a ReLU on or off."""
     whole = one_step(small_config(model__remat=0), dtype=jnp.float64)
-    for remat in (1, 2, 5):
-        for attention in ("plain", "blockwise"):
-            config = small_config(model__remat=remat, model__attention=attention)
-            assert_close(one_step(config, dtype=jnp.float64), whole, rtol=1e-5, atol=1e-7)
+    for remat, attention in ((1, "plain"), (1, "blockwise"), (2, "blockwise"), (5, "plain")):
+        config = small_config(model__remat=remat, model__attention=attention)
+        assert_close(one_step(config, dtype=jnp.float64), whole, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_bfloat16_maps_stay_near_float32():
     _, single = one_step(small_config(), dtype=jnp.float32)
     params, half = one_step(small_config(), dtype=jnp.bfloat16)
@@ -154,12 +177,12 @@ def test_memory_of_maze_training_stays_below_a_gigabyte():
     task, model = build(frozen)
     optimizer = optax.adam(1e-3)
     state = jax.eval_shape(lambda: init_state(model, task, optimizer, frozen))
-    step = make_train_step(model, task, optimizer, optax.constant_schedule(1e-3), frozen, mesh)
+    update = make_train_step(model, task, optimizer, optax.constant_schedule(1e-3), frozen, mesh)
     batch = {
         name: jax.ShapeDtypeStruct(x.shape, x.dtype)
         for name, x in random_batch("maze", 8, side=30).items()
     }
-    memory = step.lower(state, batch).compile().memory_analysis()
+    memory = update.lower(state, batch).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 2**30
 
 
@@ -175,6 +198,7 @@ def test_indivisible_batch_is_refused():
         sharding.check_divisible("train.batch_size", 12, mesh, 2)
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_phases_are_those_of_the_example_and_step():
     config = small_config()
     other = dataclasses.replace(config, seed=1)
