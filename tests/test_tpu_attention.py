@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from experiments.benchmarks.tpu_attention import computations, cycles
+from experiments.benchmarks.tpu_program import collectives, computations, cycles
 from wonn_jax import tpu_attention
 from wonn_jax.attention import attention
 from wonn_jax.blockwise import RESIDUALS
@@ -147,6 +147,9 @@ MODULE = """
 }
 %body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
   %b = f32[8]{0:T(256)} fusion(%p), calls=%fused, backend_config={"estimated_cycles":"7"}
+  %d = f32[8]{0:T(256)} all-reduce(%b), to_apply=%fused
+  %g = (bf16[4]{0}, bf16[8]{0}, u32[]{:S(2)}, u32[]{:S(2)}) collective-permute-start(%b), c=1
+  %h = bf16[8]{0} collective-permute-done(%g)
 }
 %condition (p: (s32[], f32[8])) -> pred[] {
   %limit = s32[]{:T(128)} constant(5)
@@ -161,4 +164,10 @@ ENTRY %main (p: f32[8]) -> f32[8] {
 
 def test_estimated_cycles():
     """Of the benchmark: a fusion once, a loop by its trips, a kernel by its schedule."""
-    assert cycles(computations(MODULE), "", {"kernel": 3000}.__getitem__) == 100 + 5 * 7 + 3000
+    assert cycles(computations(MODULE), {"kernel": 3000}.__getitem__) == 100 + 5 * 7 + 3000
+
+
+def test_collectives():
+    """Of the pod check: bytes of the results, those in a loop by its trips."""
+    found = {"all-reduce": (5, 5 * 32), "collective-permute": (5, 5 * 16)}
+    assert collectives(computations(MODULE)) == found

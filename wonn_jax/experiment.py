@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -67,6 +68,7 @@ class Experiment:
       config: the experiment.
       examples: in the training split, from which epochs are counted; None where nothing is
         trained, and the learning rate does not matter.
+      devices: to run on, or only to compile for; None for all there are.
 
     Attributes:
       epoch: steps of one epoch.
@@ -76,8 +78,13 @@ class Experiment:
       ValueError: what does not fit together, or into the number of devices or steps.
     """
 
-    def __init__(self, config: Config, examples: int | None = None):
-        self.mesh = sharding.make_mesh(config.mesh)
+    def __init__(
+        self,
+        config: Config,
+        examples: int | None = None,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        self.mesh = sharding.make_mesh(config.mesh, devices)
         # The result of an evaluation does not depend on its batch size.
         shares = sharding.row_shares(self.mesh)
         rows = -(-config.eval.batch_size // shares) * shares

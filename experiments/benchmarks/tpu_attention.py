@@ -24,8 +24,9 @@ import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Callable
 from typing import NamedTuple
+
+from experiments.benchmarks.tpu_program import computations, cycles
 
 PEAK = 197e12  # FLOP/s of bfloat16 products on a TPU v5e
 BANDWIDTH = 819e9  # bytes/s
@@ -59,38 +60,6 @@ class Cost(NamedTuple):
     accessed: float  # bytes
     whole: bool  # nothing hides in loops or kernels
     cycles: int
-
-
-def computations(hlo: str) -> dict[str, list[str]]:
-    """The instructions of each computation of a compiled module; the first one by ''."""
-    found: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in hlo.splitlines():
-        if head := re.match(r"(ENTRY )?%([^ ]+) \(.*\{$", line):
-            lines = found["" if head[1] else head[2]] = []
-        else:
-            lines.append(line)
-    return found
-
-
-def cycles(parts: dict[str, list[str]], name: str, kernel: Callable[[str], int]) -> int:
-    """Estimated cycles of a computation, with those of its loops times their trips.
-
-    Args:
-      parts: see `computations`.
-      name: of the computation.
-      kernel: cycles of a Pallas kernel by its name.
-    """
-    total = 0
-    for line in parts[name]:
-        if estimate := re.search(r'"estimated_cycles":"(\d+)"', line):
-            total += int(estimate[1])
-        elif loop := re.search(r" while\(.*condition=%([^ ,]+), body=%([^ ,]+)", line):
-            trips = re.findall(r"s32\[\]\S* constant\((\d+)\)", "\n".join(parts[loop[1]]))
-            total += max(map(int, trips)) * cycles(parts, loop[2], kernel)
-        elif custom := re.search(r"%(\w+)[.\d]* = .* custom-call\(.*tpu_custom_call", line):
-            total += kernel(custom[1])
-    return total
 
 
 def compiled(name: str, shape: Shape, device, dumps: pathlib.Path) -> Cost:
@@ -130,7 +99,7 @@ def compiled(name: str, shape: Shape, device, dumps: pathlib.Path) -> Cost:
         memory.argument_size_in_bytes,
         analysis["bytes accessed"],
         " while(" not in hlo and "tpu_custom_call" not in hlo,
-        cycles(parts, "", kernel),
+        int(cycles(parts, kernel)),
     )
 
 
