@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from runs import ROOT, run
 
 from wonn_jax import sharding
 from wonn_jax.config import MeshConfig
@@ -114,6 +115,21 @@ def test_arrays_are_split_by_their_longest_axis_that_divides():
         (): spec(),
     }.items():
         assert sharding.parameter_spec(shape, mesh) == wanted, shape
+
+
+def test_more_shares_than_any_parameter_has():
+    """On the command line: eight devices, and a network whose longest axis has six numbers."""
+    given = {"devices.cpu_devices": 8, "mesh.fsdp": 8, "model.width": 2, "model.heads": 1}
+    fields = [f"--config.{name}={value}" for name, value in given.items()]
+    found = run(
+        [sys.executable, "-m", "wonn_jax.main", "--mode=describe", *fields]
+        + [f"--config={ROOT / 'configs' / 'maze_hard.py'}"]
+    )
+    assert found.returncode == 2
+    assert found.stderr.splitlines()[-1] == (
+        "error: config.mesh.fsdp=8 divides no axis of any parameter (the longest has 6), so nothing "
+        "would be split: --config.mesh.fsdp=2, and --config.mesh.data=-1 for what is left."
+    )
 
 
 def test_rows_of_a_process_are_put_where_they_belong():

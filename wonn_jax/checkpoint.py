@@ -288,6 +288,7 @@ _FREE_TO_CHANGE = (
     "log",
     "profile",
     "devices",
+    "mesh",
     "data.workers",
     "data.prefetch",
     "data.dir",

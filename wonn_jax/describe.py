@@ -82,7 +82,7 @@ def run_describe(config: Config) -> None:
     experiment = Experiment(config, examples)
     state = experiment.abstract_state()
     print(parameter_table(state.params))
-    print(f"device   {device_line()}")
+    print(f"device   {device_line(experiment.mesh)}")
     kind = examples_of(experiment)
     if examples is None:
         print(f"data     {d.name}, {kind}, not looked at: there is no --config.data.path")

@@ -140,7 +140,7 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
     experiment = Experiment(config)
     sets, origin = _imported(experiment, weights) if weights else _saved(experiment, workdir)
     source = load_source(config, "test")
-    print(f"device   {device_line()}")
+    print(f"device   {device_line(experiment.mesh)}")
     print(f"weights  {origin}")
     print(f"test     {data_line(source, experiment)}", flush=True)
     results = {
@@ -171,7 +171,7 @@ def _saved(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], str]:
     )
     if not folder.is_dir():
         raise missing
-    like, everywhere = experiment.abstract_state(), sharding.replicated(experiment.mesh)
+    like, everywhere = experiment.abstract_state(), experiment.state_shardings
     with Checkpoints(folder, experiment.config.checkpoint.keep, writable=False) as checkpoints:
         if which.isdigit():
             restored = checkpoints.restore_step(int(which), like, everywhere)
@@ -209,5 +209,5 @@ def _imported(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
             "what else differs to those of the weights."
         )
     variables = jax.tree.map(lambda x, y: x.astype(y.dtype), variables, like)
-    placed = jax.device_put(variables, sharding.replicated(experiment.mesh))
+    placed = jax.device_put(variables, experiment.state_shardings.variables("raw"))
     return {"imported": placed}, path

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from wonn_jax import flops, sharding
 from wonn_jax.config import Config, check_attention, check_grid, duration
@@ -20,6 +22,7 @@ from wonn_jax.optim import make_optimizer, make_schedule
 from wonn_jax.step import (
     TrainState,
     init_state,
+    init_variables,
     make_eval_step,
     make_train_step,
     state_specs,
@@ -95,6 +98,7 @@ class Experiment:
         check_attention(config, jax.default_backend())
         check_grid(config, self.mesh.shape[sharding.GRID])
         self.task, self.model = build(config, sharding.axes(self.mesh))
+        self._check_fsdp()
         self.epoch = self.total = 0
         schedule: optax.Schedule = optax.constant_schedule(config.optimizer.learning_rate)
         if examples is not None:
@@ -109,6 +113,22 @@ class Experiment:
             make_train_step(self.model, self.task, self.optimizer, schedule, self.config, self.mesh)
         )
         self.eval_step = CompiledStep(make_eval_step(self.model, self.task, self.config, self.mesh))
+
+    def _check_fsdp(self) -> None:
+        """Raises a ValueError if nothing can be split over `fsdp`."""
+        parts = self.mesh.shape[sharding.FSDP]
+        if parts == 1:
+            return
+        shapes = jax.eval_shape(lambda: init_variables(self.model, self.task, self.config))
+        arrays = jax.tree.leaves(shapes["params"])
+        if all(sharding.parameter_spec(x.shape, self.mesh) == P() for x in arrays):
+            longest = max(max(x.shape, default=1) for x in arrays)
+            fits = [n for n in range(1, parts) if longest % n == 0 and self.mesh.size % n == 0]
+            raise ValueError(
+                f"config.mesh.fsdp={parts} divides no axis of any parameter (the longest has "
+                f"{longest}), so nothing would be split: --config.mesh.fsdp={max(fits)}, and "
+                "--config.mesh.data=-1 for what is left."
+            )
 
     def initial_state(self) -> TrainState:
         """The state before the first update, on all devices."""
@@ -170,12 +190,13 @@ class Data(NamedTuple):
         return f"{self.train.fingerprint}/{self.test.fingerprint}"
 
 
-def device_line() -> str:
-    """What it runs on."""
-    devices = jax.devices()
-    kinds = ", ".join(sorted({device.device_kind for device in devices}))
+def device_line(mesh: Mesh) -> str:
+    """What it runs on: '8 × TPU v5e on 2 hosts, mesh data 4 × grid 2 (jax 0.10.2)'."""
+    kinds = ", ".join(sorted({device.device_kind for device in mesh.devices.flat}))
     hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
-    return f"{len(devices)} × {kinds}{hosts} (jax {jax.__version__})"
+    axes = [f"{name} {size}" for name, size in mesh.shape.items() if size > 1]
+    split = f", mesh {' × '.join(axes)}" if axes and axes != [f"data {mesh.size}"] else ""
+    return f"{mesh.size} × {kinds}{hosts}{split} (jax {jax.__version__})"
 
 
 def examples_of(experiment: Experiment) -> str:

@@ -142,6 +142,12 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     return {name: put(local) for name, local in batch.items()}
 
 
+def first_rows(x: jax.Array) -> np.ndarray:
+    """Of an array split as a batch is, the first of the rows that this process has."""
+    shard = min(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.asarray(shard.data)
+
+
 def row_shares(mesh: Mesh) -> int:
     """Number of shares into which the rows of a batch are split."""
     return mesh.shape[DATA] * mesh.shape[FSDP]

@@ -50,6 +50,7 @@ from wonn_jax.evaluate import (
 from wonn_jax.experiment import Data, Experiment, data_line, device_line
 from wonn_jax.metrics import MetricWriter, Progress, Trace, read_lines, scaled
 from wonn_jax.rng import stream_key
+from wonn_jax.sharding import first_rows
 from wonn_jax.step import TrainState
 
 AHEAD = 2
@@ -109,7 +110,7 @@ def _start(
     checkpoints: Checkpoints,
     best: Checkpoints,
 ) -> tuple[TrainState, Restored | None]:
-    everywhere = sharding.replicated(experiment.mesh)
+    everywhere = experiment.state_shardings
     like = experiment.abstract_state()
     # The best state is as good a beginning as any, should a run have no other yet.
     restored = checkpoints.restore(like, everywhere) or best.restore(like, everywhere)
@@ -141,7 +142,7 @@ def _introduce(
 ) -> None:
     """What a person wants to know before waiting."""
     print(parameter_table(state.params))
-    print(f"device   {device_line()}")
+    print(f"device   {device_line(experiment.mesh)}")
     print(f"train    {data_line(data.train, experiment)}")
     print(f"test     {data_line(data.test, experiment)}")
     print(
@@ -156,7 +157,7 @@ def _introduce(
         "wonn_jax": wonn_jax.__version__,
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "device": device_line(),
+        "device": device_line(experiment.mesh),
         "train_data": data.train.fingerprint,
         "test_data": data.test.fingerprint,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
@@ -458,8 +459,8 @@ class _Loop:
 
         name = self.config.data.name if self.config.task == "image" else self.config.task
         batch = evaluations["raw"].batch
-        # Process 0 has the first rows of the predictions on its first device.
-        first = {w: x.predictions.addressable_shards[0].data for w, x in evaluations.items()}
+        # Of the predictions this process has some rows on each of its devices.
+        first = {w: first_rows(x.predictions) for w, x in evaluations.items()}
         n = min(self.config.eval.pictures, int((batch["id"] >= 0).sum()), len(first["raw"]))
         save_predictions(
             self.workdir / "predictions" / f"step_{step:08d}.png",
