@@ -121,10 +121,8 @@ def test_more_shares_than_any_parameter_has():
     """On the command line: eight devices, and a network whose longest axis has six numbers."""
     given = {"devices.cpu_devices": 8, "mesh.fsdp": 8, "model.width": 2, "model.heads": 1}
     fields = [f"--config.{name}={value}" for name, value in given.items()]
-    found = run(
-        [sys.executable, "-m", "wonn_jax.main", "--mode=describe", *fields]
-        + [f"--config={ROOT / 'configs' / 'maze_hard.py'}"]
-    )
+    card = f"--config={ROOT / 'configs' / 'maze_hard.py'}"
+    found = run([sys.executable, "-m", "wonn_jax.main", card, "--mode=describe", *fields])
     assert found.returncode == 2
     assert found.stderr.splitlines()[-1] == (
         "error: config.mesh.fsdp=8 divides no axis of any parameter (the longest has 6), so nothing "
