@@ -4,9 +4,15 @@ Checkpoint k is the state after k updates. It holds every array under a flat nam
 ('params.coupling_0.qkv.kernel'), the configuration as JSON, and a checksum, so that a damaged
 one is noticed and not trained on. The last few are kept under `checkpoints/`, the best one
 under `best/`.
+
+Of several processes, number 0 writes whole arrays, and each reads them all and takes its parts: a
+checkpoint depends neither on the mesh nor on the number of processes. Both are affordable, as the
+models are small (with Adam and EMA, 12 million parameters come to 200 MB). Orbax does not know of
+the other processes, so none waits for another inside it.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -17,8 +23,9 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
-from jax.sharding import Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+
+from wonn_jax import hosts
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +64,27 @@ def checksum(flat: Flat) -> str:
     return digest.hexdigest()
 
 
+@functools.lru_cache(maxsize=1)
+def _replicate(mesh: Mesh) -> Any:
+    return jax.jit(lambda arrays: arrays, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+
+def _within_reach(flat: Flat) -> Flat:
+    """The same arrays, those split over processes replicated; all processes must call it."""
+
+    def out_of_reach(x: Any) -> bool:
+        return isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated)
+
+    split = {name: x for name, x in flat.items() if out_of_reach(x)}
+    if not split:
+        return flat
+    return flat | _replicate(next(iter(split.values())).sharding.mesh)(split)
+
+
 class Checkpoints:
     """The checkpoints of one directory; use as a context, which waits for the last save.
+
+    Every process has one and calls the same methods in the same order; process 0 writes.
 
     Args:
       directory: absolute or relative; made if missing.
@@ -69,19 +95,24 @@ class Checkpoints:
     def __init__(self, directory: str | Path, keep: int, *, writable: bool = True):
         self.directory = Path(directory).resolve()
         self._damaged: list[int] = []
-        for left in self.directory.glob("*.orbax-checkpoint-tmp*") if writable else ():
-            log.warning("%s was not written to its end; it is removed.", left)
+        process = jax.process_index()
+        self._writes = writable and process == 0
+        if self._writes:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for left in self.directory.glob("*.orbax-checkpoint-tmp*"):
+                log.warning("%s was not written to its end; it is removed.", left)
+        if writable:
+            hosts.barrier(f"{self.directory.name} made")
+        alone = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
-                create=writable,
-                read_only=not writable,
-                cleanup_tmp_directories=writable,
-                # Two managers may save the same step at once; hosts must not mix them up.
-                multiprocessing_options=ocp.options.MultiprocessingOptions(
-                    barrier_sync_key_prefix=self.directory.name
-                ),
+                max_to_keep=keep if self._writes else None,
+                save_interval_steps=1 if self._writes else 0,
+                create=False,
+                read_only=not self._writes,
+                cleanup_tmp_directories=self._writes,
+                multiprocessing_options=alone,
             ),
             item_names=("state", "meta"),
         )
@@ -90,15 +121,21 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wait()
+        self._wait_here()
         self._manager.close()
 
     def wait(self) -> None:
-        """Until the last save is on disk.
+        """Until the last save is on disk, and all hosts know.
 
         Raises:
           OSError: it could not be written; the checkpoints before it are intact.
         """
+        self._wait_here()
+        hosts.barrier(f"{self.directory.name} on disk")
+
+    def _wait_here(self) -> None:
+        if not self._writes:
+            return
         try:
             self._manager.wait_until_finished()
         except Exception as error:  # whatever the background thread of Orbax met
@@ -110,25 +147,27 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints, oldest first."""
-        return sorted(self._manager.all_steps())
+        return sorted(self._manager.all_steps(read=not self._writes))
 
     def save(self, step: int, state: Any, config: dict[str, Any], data: str = "") -> None:
         """Saves in the background; a step that is already there is left as it is.
 
         Args:
           step: number of updates made.
-          state: a tree of arrays.
+          state: a tree of arrays, which may be split over devices and processes.
           config: of the run, as JSON.
           data: fingerprint of the data.
 
         Raises:
           OSError: not enough room on the disk; nothing was written.
         """
-        if step in self._manager.all_steps():
+        flat = _within_reach(flatten(state))
+        if not self._writes or step in self._manager.all_steps():
             return
-        flat = flatten(state)
-        self.wait()
-        self.check_room(state)
+        self._wait_here()
+        self.check_room(flat)
+        # Copies: on a CPU they would be views of what the next update may write into.
+        flat = {name: np.array(x) for name, x in flat.items()}
         meta = {
             "step": step,
             "config": config,
@@ -148,6 +187,8 @@ class Checkpoints:
 
     def check_room(self, state: Any) -> None:
         """Raises an OSError if one more checkpoint of `state` does not fit on the disk."""
+        if not self._writes:
+            return
         need = sum(x.nbytes for x in flatten(state).values()) + 2**20
         free = shutil.disk_usage(self.directory).free
         if free < need:
@@ -160,14 +201,15 @@ class Checkpoints:
     def _listed(self) -> str:
         return ", ".join(str(step) for step in self.steps()) or "none"
 
-    def restore(self, like: Any, sharding: Sharding | None = None) -> Restored | None:
+    def restore(self, like: Any, sharding: Any = None) -> Restored | None:
         """The newest checkpoint that is whole; None if the directory holds none at all.
 
         Damaged ones are reported, and left where they are (see `set_aside_damaged`).
 
         Args:
           like: a tree of the shapes and dtypes to restore (arrays or `ShapeDtypeStruct`).
-          sharding: where to put the arrays; None for host memory.
+          sharding: where to put the arrays, one `Sharding` or a tree of them like `like`; None for
+            host memory.
 
         Raises:
           ValueError: a checkpoint of another model, or all of them are damaged.
@@ -189,27 +231,28 @@ class Checkpoints:
 
     def set_aside_damaged(self) -> None:
         """Moves what `restore` found damaged out of the way of the steps to be saved again."""
-        if not self._damaged:
+        damaged = hosts.first_says("damaged checkpoints", lambda: self._damaged)
+        if not damaged:
             return
-        if jax.process_index() == 0:
-            for step in self._damaged:
+        if self._writes:
+            for step in damaged:
                 place = self.directory.parent / "damaged" / f"{self.directory.name}-{step}"
                 while place.exists():
                     place = place.with_name(place.name + "-again")
                 place.parent.mkdir(exist_ok=True)
                 (self.directory / str(step)).rename(place)
                 log.warning("Moved the damaged checkpoint of step %d to %s.", step, place)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("damaged checkpoints set aside")
+        hosts.barrier("damaged checkpoints set aside")
         self._damaged = []
         self._manager.reload()
 
     def forget_after(self, step: int) -> None:
         """Removes checkpoints of later steps, which will be run again."""
-        for later in [found for found in self.steps() if found > step]:
-            self._manager.delete(later)
+        if self._writes:
+            for later in [found for found in self.steps() if found > step]:
+                self._manager.delete(later)
 
-    def restore_step(self, step: int, like: Any, sharding: Sharding | None = None) -> Restored:
+    def restore_step(self, step: int, like: Any, sharding: Any = None) -> Restored:
         """The checkpoint of one step; see `restore`.
 
         Raises:
@@ -232,10 +275,7 @@ class Checkpoints:
         except Exception as error:  # Orbax raises whatever its file formats do
             raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
         _check_same_model(where, arrays, {name: _describe(x) for name, x in wanted.items()})
-        target = {
-            name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-            for name, x in wanted.items()
-        }
+        target = {name: np.empty(x.shape, x.dtype) for name, x in wanted.items()}
         try:
             flat = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
@@ -246,7 +286,21 @@ class Checkpoints:
             raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
         if checksum(flat) != expected:
             raise _DamagedError(f"Checkpoint {where} is damaged (its checksum differs)")
-        return Restored(unflatten(like, flat), step, config, data, where)
+        state = unflatten(like, flat)
+        if sharding is not None:
+            state = _place(state, sharding)
+        return Restored(state, step, config, data, where)
+
+
+def _place(state: Any, sharding: Any) -> Any:
+    """Arrays of host memory onto the devices; each process takes its parts of them."""
+
+    def place(x: np.ndarray, where: Sharding) -> jax.Array:
+        return jax.make_array_from_callback(x.shape, where, lambda part: x[part])
+
+    if isinstance(sharding, Sharding):
+        return jax.tree.map(lambda x: place(x, sharding), state)
+    return jax.tree.map(place, state, sharding)
 
 
 class _DamagedError(ValueError):
@@ -331,7 +385,7 @@ def check_same_experiment(where: Path, found: dict[str, Any], config: dict[str, 
     free: tuple[str, ...] = _FREE_TO_CHANGE
     if config["optimizer"]["schedule"] != "constant":
         free = tuple(name for name in free if name != "train.length")
-    old, new = _leaves(found), _leaves(config)
+    old, new = named_fields(found), named_fields(config)
     differ = [
         f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
         for name in sorted(old.keys() | new.keys())
@@ -346,11 +400,12 @@ def check_same_experiment(where: Path, found: dict[str, Any], config: dict[str, 
         )
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def named_fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of a configuration by name, 'model.width'."""
     out: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            out |= _leaves(value, f"{prefix}{name}.")
+            out |= named_fields(value, f"{prefix}{name}.")
         else:
             out[prefix + name] = list(value) if isinstance(value, tuple) else value
     return out

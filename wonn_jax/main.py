@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from wonn_jax import hosts
 from wonn_jax.config import freeze
 from wonn_jax.describe import run_describe
 from wonn_jax.evaluate import run_eval
@@ -22,14 +23,18 @@ _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "describe"], "What 
 _WEIGHTS = flags.DEFINE_string("weights", "", "PyTorch weights to evaluate (--mode=eval).")
 _DISTRIBUTED = flags.DEFINE_enum(
     "distributed",
-    "off",
+    None,
     ["auto", "on", "off"],
-    "Several hosts: 'auto' where a cluster tells JAX who is who (TPU pods, Slurm, Open MPI), "
-    "'on' with the three flags below.",
+    "Several hosts: 'auto' where a cluster tells JAX who is who (TPU pods, Slurm, Open MPI, "
+    "Kubernetes), 'on' with the three flags below. Default: off, but in a job of several tasks, "
+    "where it must be said.",
 )
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
+_JOIN_SECONDS = flags.DEFINE_float(
+    "join_seconds", hosts.JOIN_SECONDS, "Within which all processes must have started."
+)
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose.")
 
 
@@ -47,7 +52,13 @@ def main(argv: list[str]) -> None:
             )
         config = freeze(_CONFIG.value)
         prepare_devices(
-            config, _DISTRIBUTED.value, _COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value
+            config,
+            _DISTRIBUTED.value,
+            _COORDINATOR.value,
+            _PROCESS_ID.value,
+            _NUM_PROCESSES.value,
+            join_seconds=_JOIN_SECONDS.value,
+            mode=_MODE.value,
         )
         name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).name
         workdir = Path(_WORKDIR.value or Path("runs", name.replace(".py", "").replace(":", "-")))
@@ -58,14 +69,20 @@ def main(argv: list[str]) -> None:
             run_eval(config, workdir, _WEIGHTS.value)
         else:
             run_describe(config)
+        hosts.finish()
     except Interrupted as interrupted:
         print(f"{interrupted}, saved; the same command goes on from there.", file=sys.stderr)
+        hosts.finish(128 + interrupted.number)
         sys.exit(128 + interrupted.number)
-    except KeyboardInterrupt:
-        print("stopped before training began; the same command begins again.", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        text = "stopped before training began; the same command begins again."
+        print(hosts.stop(error, text), file=sys.stderr)
+        hosts.leave(130)
     except (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         fail(error, traceback=_TRACEBACK.value)
+    except BaseException as error:
+        hosts.take_along(error)
+        raise
 
 
 if __name__ == "__main__":

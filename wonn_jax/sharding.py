@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import mesh_utils, multihost_utils
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -249,10 +249,3 @@ def compiler_options() -> dict[str, str] | None:
     if jax.default_backend() == "cpu":
         return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
     return None
-
-
-def on_any_host(flag: bool) -> bool:
-    """Whether `flag` is set on any host: clocks and signals differ, what follows must not."""
-    if jax.process_count() == 1:
-        return flag
-    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())

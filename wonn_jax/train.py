@@ -5,7 +5,8 @@ best; if there is neither, from scratch; if there are only damaged ones, not at 
 
 What happens after update k was handed to the devices, in this order: the batches of the next
 two are brought there, the metrics of update k − 1 are read (so the devices never wait for the
-host), then comes, if due, evaluation, then the checkpoint k. Batches are a function of the step:
+host), then comes, if due, evaluation, then the checkpoint k. What a clock or a signal asks of one
+host, all do after the same step (`wonn_jax.hosts.Agenda`). Batches are a function of the step:
 those taken ahead leave no trace in a checkpoint, and a run that is killed anywhere goes on as if
 nothing had been.
 """
@@ -27,7 +28,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import wonn_jax
-from wonn_jax import durations, sharding
+from wonn_jax import durations, hosts, sharding
 from wonn_jax.checkpoint import (
     Checkpoints,
     Restored,
@@ -55,6 +56,7 @@ from wonn_jax.step import TrainState
 
 AHEAD = 2
 """Batches that are brought to the devices before it is their turn."""
+_STOP = "stop for signal "
 
 
 class Interrupted(Exception):
@@ -72,7 +74,8 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
       ValueError: a workdir of another experiment, data that changed, all checkpoints damaged.
       FloatingPointError: the loss or the gradient is no longer finite.
       OSError: no room for a checkpoint.
-      Interrupted: SIGTERM or SIGINT came, and the state was saved.
+      Interrupted: SIGTERM or SIGINT came to one of the hosts, and the state was saved.
+      hosts.StoppedError: another host has stopped.
     """
     main = jax.process_index() == 0
     record = dataclasses.asdict(config)
@@ -81,7 +84,13 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
         # Contradictions come before half a minute of generating.
         Experiment(config, config.data.train_examples)
     data = Data(load_source(config, "train"), load_source(config, "test"))
+    hosts.compare(
+        "the data",
+        {"training": data.train.fingerprint, "test": data.test.fingerprint},
+        "Every host needs the same examples in the same order: copy --config.data.path to all.",
+    )
     experiment = Experiment(config, len(data.train))
+    hosts.check_same_folder(workdir)
     with (
         Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
         Checkpoints(workdir / "best", 1) as best,
@@ -114,6 +123,12 @@ def _start(
     like = experiment.abstract_state()
     # The best state is as good a beginning as any, should a run have no other yet.
     restored = checkpoints.restore(like, everywhere) or best.restore(like, everywhere)
+    origin = f"{restored.directory.parent.name}/{restored.step}" if restored else "none"
+    hosts.compare(
+        "the checkpoint to go on from",
+        {"checkpoint": origin},
+        "The workdir looks different from some hosts; check its file system, then start again.",
+    )
     if restored is None:
         state = experiment.initial_state()
         checkpoints.check_room(state)
@@ -274,6 +289,7 @@ class _Loop:
         self.paused = 0.0  # seconds of evaluation and the like since the clock started
         self.clock = time.monotonic()
         self.signal = 0
+        self.agenda = hosts.Agenda()
         self.handlers = {
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGTERM, signal.SIGINT)
@@ -314,12 +330,12 @@ class _Loop:
             if durations.due(step, self.eval_every) or step == self.total:
                 self._read_pending()
                 results = self._evaluate(step, state)
-            asked_to_stop = self._hosts_confer(step) and sharding.on_any_host(self.signal != 0)
-            if self._save_is_due(step) or step == self.total or asked_to_stop:
+            asked = self.agenda.after(step, self._wish()) if step < self.total else ""
+            if asked or self._save_is_due(step) or step == self.total:
                 self._save(step, state)
-            if asked_to_stop and step < self.total:
+            if asked.startswith(_STOP):
                 self._wait()
-                raise Interrupted(self.signal or signal.SIGTERM, step)
+                raise Interrupted(int(asked.removeprefix(_STOP)), step)
         self._wait()
         return results or self._last_results()
 
@@ -335,9 +351,14 @@ class _Loop:
         self.writer.time(self.start, "train", {"compile_seconds": seconds})
         self.clock = time.monotonic()
 
-    def _hosts_confer(self, step: int) -> bool:
-        """Whether hosts compare clocks and signals now: that waits for the device, so not often."""
-        return jax.process_count() == 1 or durations.due(step, self.log_every)
+    def _wish(self) -> str:
+        """What a signal or the clock asks for; of several hosts, that of process 0 counts."""
+        if self.signal:
+            return f"{_STOP}{self.signal}"
+        every = self.save_every
+        if every.unit == "minutes" and jax.process_index() == 0:
+            return "save" if time.monotonic() - self.saved_at >= 60 * every.amount else ""
+        return ""
 
     def _wait(self) -> None:
         """Until all is on disk, while signals cannot end the process yet."""
@@ -441,15 +462,16 @@ class _Loop:
     def _is_best(self, step: int, results: dict[str, float]) -> bool:
         metric = self.config.checkpoint.best
         sign = -1.0 if metric.endswith("loss") else 1.0
-        before = [
-            sign * line[metric]
-            for line in read_lines(self.workdir / "metrics.jsonl")
-            if line["kind"] == "test" and line["step"] < step and line[metric] is not None
-        ]
-        # Process 0 has the file.
-        return sharding.on_any_host(
-            jax.process_index() == 0 and sign * results[metric] > max(before, default=-math.inf)
-        )
+
+        def is_best() -> bool:
+            before = [
+                sign * line[metric]
+                for line in read_lines(self.workdir / "metrics.jsonl")
+                if line["kind"] == "test" and line["step"] < step and line[metric] is not None
+            ]
+            return sign * results[metric] > max(before, default=-math.inf)
+
+        return hosts.first_says("whether this is the best", is_best)  # that has the file
 
     def _draw(self, step: int, evaluations: dict[str, Evaluation]) -> None:
         """A picture of the first examples of the test split and what is predicted for them."""
@@ -475,8 +497,7 @@ class _Loop:
     def _save_is_due(self, step: int) -> bool:
         every = self.save_every
         if every.unit == "minutes":
-            passed = time.monotonic() - self.saved_at
-            return self._hosts_confer(step) and sharding.on_any_host(passed >= 60 * every.amount)
+            return False  # see _wish
         return durations.due(step, every.steps(self.experiment.epoch))
 
     def _save(self, step: int, state: TrainState) -> None:
