@@ -1,15 +1,20 @@
-"""Small runs for the tests: boards on disk, and the command line in a process of its own."""
+"""Small runs for the tests: boards on disk, and the command line in processes of its own."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 
+from wonn_jax import config as configuration
+from wonn_jax.checkpoint import Checkpoints, flatten
 from wonn_jax.data import maze
+from wonn_jax.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,7 +77,6 @@ def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess
 
 def run_until(arguments: list[str], step: int, number: int = signal.SIGKILL) -> int:
     """Starts a run and sends it a signal once its metrics have got to `step`; its exit status."""
-    workdir = Path(next(a for a in arguments if a.startswith("--workdir=")).split("=", 1)[1])
     process = subprocess.Popen(
         arguments,
         cwd=ROOT,
@@ -80,11 +84,85 @@ def run_until(arguments: list[str], step: int, number: int = signal.SIGKILL) -> 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    signal_at(step, arguments, [process], [process], number)
+    return process.wait(300)
+
+
+def signal_at(
+    step: int,
+    arguments: list[str],
+    running: list[subprocess.Popen],
+    targets: list[subprocess.Popen],
+    number: int,
+) -> None:
+    """Sends `targets` a signal once the metrics of the run have got to `step`."""
+    workdir = Path(next(a for a in arguments if a.startswith("--workdir=")).split("=", 1)[1])
     deadline = time.monotonic() + 300
     lines = workdir / "metrics.jsonl"
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and all(process.poll() is None for process in running):
         if lines.exists() and f'"step": {step},' in lines.read_text():
-            process.send_signal(number)
+            for process in targets:
+                process.send_signal(number)
             break
         time.sleep(0.01)
-    return process.wait(300)
+
+
+def arrays(workdir: Path) -> dict[str, np.ndarray]:
+    """All arrays of the last checkpoint of a finished run."""
+    config = configuration.default_config()
+    config.data.height = config.data.width = 5
+    config.model.width, config.model.heads, config.model.steps = 8, 2, (3,)
+    config.train.batch_size, config.train.length = 16, "30 steps"
+    like = Experiment(configuration.freeze(config)).abstract_state()
+    with Checkpoints(workdir / "checkpoints", 3) as checkpoints:
+        restored = checkpoints.restore(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    assert restored is not None and restored.step == 30
+    return {name: np.asarray(x) for name, x in flatten(restored.state).items()}
+
+
+# --- Several processes on this machine ------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def start(arguments: list[str], cwd: Path = ROOT, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        arguments,
+        cwd=cwd,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(cwd)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def among(count: int, process_id: int, port: int) -> list[str]:
+    """Flags of one of `count` processes."""
+    return [
+        "--distributed=on",
+        f"--coordinator=localhost:{port}",
+        f"--num_processes={count}",
+        f"--process_id={process_id}",
+        "--join_seconds=60",
+    ]
+
+
+def start_all(arguments: list[str], count: int) -> list[subprocess.Popen]:
+    """A run of `count` processes."""
+    port = free_port()
+    return [start([*arguments, *among(count, i, port)]) for i in range(count)]
+
+
+def ends(processes: list[subprocess.Popen], seconds: float = 120) -> list[tuple[int, str, str]]:
+    """Exit status, output and error messages of each; an error if one does not end in time."""
+    deadline = time.monotonic() + seconds
+    try:
+        texts = [p.communicate(timeout=max(0.1, deadline - time.monotonic())) for p in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(p.returncode, *text) for p, text in zip(processes, texts, strict=True)]

@@ -4,14 +4,11 @@ import shutil
 import signal
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from runs import command, run, run_until, write_mazes
+from runs import arrays, command, run, run_until, write_mazes
 
-from wonn_jax import config as configuration
-from wonn_jax.checkpoint import Checkpoints, flatten
-from wonn_jax.experiment import Experiment
+from wonn_jax.checkpoint import Checkpoints
 from wonn_jax.metrics import read_lines
 
 
@@ -26,19 +23,6 @@ def undisturbed(data, tmp_path_factory) -> Path:
     result = run(command(data, workdir))
     assert result.returncode == 0, result.stderr
     return workdir
-
-
-def arrays(workdir: Path) -> dict[str, np.ndarray]:
-    """All arrays of the last checkpoint."""
-    config = configuration.default_config()
-    config.data.height = config.data.width = 5
-    config.model.width, config.model.heads, config.model.steps = 8, 2, (3,)
-    config.train.batch_size, config.train.length = 16, "30 steps"
-    like = Experiment(configuration.freeze(config)).abstract_state()
-    with Checkpoints(workdir / "checkpoints", 3) as checkpoints:
-        restored = checkpoints.restore(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
-    assert restored is not None and restored.step == 30
-    return {name: np.asarray(x) for name, x in flatten(restored.state).items()}
 
 
 def assert_same_run(left: Path, right: Path) -> None:

@@ -126,18 +126,26 @@ def _assemble(place: Place, deadline: float, seconds: float) -> dict[int, _Line]
             line.send({"do": "refused", "message": text})
         raise ValueError(text)
 
+    began = time.monotonic()
     with _listen(place, deadline, seconds) as listener:
+        waited = time.monotonic() - began
         while len(lines) < place.count - 1:
             listener.settimeout(max(0.01, deadline - time.monotonic()))
             try:
                 connection, _ = listener.accept()
             except TimeoutError:
                 missing = sorted(set(range(place.count)) - {0, *lines})
+                taken = (
+                    f" Another process, perhaps one more with --process_id=0, had the port for "
+                    f"{waited:.0f} s."
+                    if waited > 1
+                    else ""
+                )
                 refuse(
                     f"Within {seconds:g} s {_hosts(missing)} of {place.count} did not join host 0 "
                     f"at {place.coordinator}. Start every process of the run, each with its own "
                     f"--process_id from 0 to {place.count - 1}; if they need longer to start, use "
-                    "--join_seconds=SECONDS."
+                    f"--join_seconds=SECONDS.{taken}"
                 )
             line = _Line(connection)
             hello = line.receive(5.0)
@@ -316,6 +324,7 @@ class _Link:
         self._stopped: tuple[int, str | None] | None = None
         self._finished = False
         self._main_ends = threading.Event()
+        self._last_word = threading.Lock()  # one thread has it, and ends the process
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -348,10 +357,10 @@ class _Link:
             return  # the main thread is on its way out
         if self._server is not None:
             self._main_ends.wait(GRACE)
-        if self._main_ends.is_set():
-            time.sleep(GRACE)  # it has the last word, but no longer than this
-        else:
+        if self._last_word.acquire(blocking=False):
             print(f"error: {self.cause()}", file=sys.stderr)
+        else:
+            time.sleep(GRACE)  # the main thread has no longer than this
         self.leave(2)
 
     def _wait(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
@@ -390,11 +399,13 @@ class _Link:
 
     def tell(self, error: BaseException, text: str) -> str:
         """Takes the other hosts along; what a person should read here."""
+        if not self._last_word.acquire(blocking=False):
+            time.sleep(2 * GRACE)  # this process is being ended
+        self._main_ends.set()
         consequence = isinstance(error, StoppedError | jax.errors.JaxRuntimeError)
         if consequence:  # devices notice that others are gone, but not why
             with self._changed:
                 self._changed.wait_for(lambda: self._stopped is not None, 5)
-        self._main_ends.set()
         if self._stopped is None:
             self._line.send({"do": "stop", "message": text})
         elif consequence:
