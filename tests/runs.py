@@ -17,6 +17,8 @@ from wonn_jax.data import maze
 from wonn_jax.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
+QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}
+"""Environment for a CPU to compile fast, for tests that compile in many processes."""
 
 
 def write_mazes(path: Path, train: int = 40, test: int = 16, size: int = 5) -> Path:
@@ -133,7 +135,7 @@ def start(arguments: list[str], cwd: Path = ROOT, **environment: str) -> subproc
     return subprocess.Popen(
         arguments,
         cwd=cwd,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(cwd)} | environment,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(cwd)} | QUICK | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -39,7 +39,7 @@ import wonn_jax
 
 JOIN_SECONDS = 120.0
 """All processes must have started within this time."""
-GRACE = 15.0
+GRACE = 10.0
 """Seconds that process 0 gets to end by itself, and to write what it is writing."""
 _SILENCE = 45
 """Seconds without a sign of life after which a host counts as dead, where no connection broke."""
