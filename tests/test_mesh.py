@@ -125,8 +125,8 @@ def test_more_shares_than_any_parameter_has():
     found = run([sys.executable, "-m", "wonn_jax.main", card, "--mode=describe", *fields])
     assert found.returncode == 2
     assert found.stderr.splitlines()[-1] == (
-        "error: config.mesh.fsdp=8 divides no axis of any parameter (the longest has 6), so nothing "
-        "would be split: --config.mesh.fsdp=2, and --config.mesh.data=-1 for what is left."
+        "error: config.mesh.fsdp=8 divides no axis of any parameter (the longest has 6), so "
+        "nothing would be split: --config.mesh.fsdp=2, and --config.mesh.data=-1 for what is left."
     )
 
 

@@ -34,7 +34,8 @@ def executed(
         yield line, times
         if loop := re.search(r" while\(.*condition=%([^ ,]+), body=%([^ ,]+)", line):
             trips = re.findall(r"s32\[\]\S* constant\((\d+)\)", "\n".join(parts[loop[1]]))
-            yield from executed(parts, loop[2], times * max(map(int, trips)))
+            # A loop whose length depends on the data, as in drawing random numbers, counts once.
+            yield from executed(parts, loop[2], times * max(map(int, trips), default=1))
         elif branch := re.search(r" conditional\(.*branch_computations=\{%([^ ,}]+)", line):
             yield from executed(parts, branch[1], times)
 
