@@ -4,10 +4,13 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from wonn_jax import hosts
@@ -26,22 +29,40 @@ def folders(index: int, folder: Path) -> None:
 
 
 def agree(index: int, folder: Path) -> None:
-    """Steps as the loop makes them: the metrics of the step before are read of all hosts."""
+    """Steps as the loop makes them: after step k is dispatched, step k − 1 of all is read."""
+    mesh = jax.make_mesh((2,), ("data",), (jax.sharding.AxisType.Auto,))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    x = jax.make_array_from_callback((2,), split, lambda part: np.ones(2)[part])
+    add = jax.jit(jnp.sum)
+    if index == 0:
+        delay(hosts._Line, "receive", 0.1, lambda message: message["do"] == "announced")
     agenda = hosts.Agenda()
     wishes = {3: "save", 4: "save", 9: "stop"} if index == 1 else {2: "save", 9: "stop"}
     done = []
+    before = add(x)
     for step in range(1, 14):
-        hosts.barrier("step")  # no host is further than one step ahead, as with devices
+        dispatched = add(x)
+        before.block_until_ready()
+        before = dispatched
         if index == 1:
             time.sleep(0.01)
         if what := agenda.after(step, wishes.get(step, "")):
             done.append((step, what))
     print(f"first says {hosts.first_says('who', lambda: f'host {index}')}")
-    seconds = time.monotonic()
-    for step in range(10_000):
-        agenda.after(step, "")
-    print(f"microseconds {(time.monotonic() - seconds) * 100:.1f}")
     print(f"did {done}")
+
+
+def delay(owner: Any, name: str, seconds: float, when: Callable[[Any], bool]) -> None:
+    """Has a method return later, if what it returns is such."""
+    method = getattr(owner, name)
+
+    def slow(*args: Any) -> Any:
+        result = method(*args)
+        if when(result):
+            time.sleep(seconds)
+        return result
+
+    setattr(owner, name, slow)
 
 
 def fail_alone(index: int, folder: Path) -> None:
@@ -91,6 +112,7 @@ def save(index: int, folder: Path) -> None:
 
 def killed(index: int, folder: Path) -> None:
     jax.devices()
+    delay(hosts._Link, "cause", 1, lambda _: True)  # JAX's client would be faster to end it
     (folder / f"ready {index}").write_text("")
     if index == 1:
         hosts.barrier("never")
