@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from wonn_jax.checkpoint import Checkpoints, checksum, flatten, unflatten
 from wonn_jax.sharding import make_mesh, replicated
@@ -46,6 +48,29 @@ def test_round_trip_is_exact_and_keeps_the_last(tmp_path):
     assert (found.step, found.config, found.data) == (3, {"seed": 3}, "fingerprint")
     jax.tree.map(np.testing.assert_array_equal, found.state, state(1.0))
     assert len(found.state["params"]["layer"]["bias"].devices()) == len(jax.devices())
+
+
+def test_each_array_goes_where_it_is_told(tmp_path):
+    mesh = Mesh(np.asarray(jax.devices()), ("data",))
+    parts, whole = NamedSharding(mesh, P(None, "data")), NamedSharding(mesh, P())
+    like = {"kernel": jnp.arange(12.0).reshape(3, 4), "bias": jnp.ones(3)}
+    where = {"kernel": parts, "bias": whole}
+    with Checkpoints(tmp_path, keep=1) as saved:
+        saved.save(1, jax.device_put(like, where), {})
+        saved.wait()
+        found = saved.restore(like, where).state
+    jax.tree.map(np.testing.assert_array_equal, found, like)
+    assert jax.tree.map(lambda x: x.sharding, found) == where
+
+
+def test_a_saved_array_may_be_overwritten_at_once(tmp_path):
+    """The next step may write into the memory of the state while it is being saved."""
+    state = {"w": np.ones(2**20, np.float32)}
+    with Checkpoints(tmp_path, keep=1) as saved:
+        saved.save(1, state, {})
+        state["w"][:] = 2
+        saved.wait()
+        assert saved.restore(state).state["w"].max() == 1
 
 
 def test_an_earlier_step_may_follow_a_later_one(tmp_path):

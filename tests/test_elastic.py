@@ -110,7 +110,9 @@ def test_four_processes_lose_one_and_two_go_on(data, alone, tmp_path):
 @pytest.mark.parametrize("asked", [[1], [0, 1]], ids=["one", "all"])
 def test_asked_to_stop_all_save_once_and_go_on(data, alone, tmp_path, asked):
     arguments = command(data, tmp_path, CALM, "--config.checkpoint.every=never")
-    two = start_all(arguments, 2)
+    # What all two have in parts, one goes on with.
+    mesh = ["--config.mesh.fsdp=2"] if asked == [0, 1] else []
+    two = start_all([*arguments, *mesh], 2)
     signal_at(6, arguments, two, [two[i] for i in asked], signal.SIGTERM)
     results = ends(two, 60)
     assert [status for status, _, _ in results] == [128 + signal.SIGTERM] * 2, results
