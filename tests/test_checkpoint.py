@@ -65,7 +65,7 @@ def test_each_array_goes_where_it_is_told(tmp_path):
 
 def test_a_saved_array_may_be_overwritten_at_once(tmp_path):
     """The next step may write into the memory of the state while it is being saved."""
-    state = {"w": np.ones(2**20, np.float32)}
+    state = {"w": np.ones(2**25, np.float32)}
     with Checkpoints(tmp_path, keep=1) as saved:
         saved.save(1, state, {})
         state["w"][:] = 2

@@ -71,9 +71,11 @@ def assert_agrees(run: Path, alone: Path) -> None:
 
 def test_four_processes_lose_one_and_two_go_on(data, alone, tmp_path):
     arguments = command(data, tmp_path / "run", CALM)
+    # The clock of host 0 says when to save.
+    clock = [*arguments, "--config.checkpoint.every=0.001 minutes"]
     port = free_port()
     four = [
-        start([*recorded(arguments, tmp_path / f"ids-4-{i}"), *among(4, i, port)]) for i in range(4)
+        start([*recorded(clock, tmp_path / f"ids-4-{i}"), *among(4, i, port)]) for i in range(4)
     ]
     signal_at(9, arguments, four, [four[2]], signal.SIGKILL)
     killed = time.monotonic()
@@ -90,7 +92,7 @@ def test_four_processes_lose_one_and_two_go_on(data, alone, tmp_path):
     assert [status for status, _, _ in results] == [0, 0], results
     assert "4 × cpu on 2 hosts" in results[0][1]
     resumed = int(results[0][1].partition("start    step ")[2].partition(",")[0])
-    assert resumed in range(4, 30, 4)
+    assert 0 < resumed < 30
     assert "workdir" not in results[1][1]  # one host speaks
 
     # Every host read its rows and nobody else's; together they are the batch of one process.

@@ -8,12 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from runs import QUICK, ROOT, among, command, ends, free_port, run, start, start_all, write_mazes
+from runs import ROOT, among, command, ends, free_port, start, write_mazes
 
 from wonn_jax import hosts
-from wonn_jax.metrics import read_lines
 
 
 def workers(
@@ -135,23 +133,6 @@ def test_arrays_split_over_processes_are_saved_and_restored(tmp_path):
     assert "error: A checkpoint needs" in results[0][2]
     assert "error: host 0 stopped: A checkpoint needs" in results[1][2]
     assert [x.name for x in (tmp_path / "checkpoints").iterdir()] == ["1"]
-
-
-def test_two_processes_equal_one(data, tmp_path):
-    """Same examples, same phases, one set of files, hosts that agree on when to save."""
-    flags = ("--config.train.length=10 steps", "--config.eval.every=5 steps")
-    alone = run(command(data, tmp_path / "alone", *flags), **QUICK)
-    assert alone.returncode == 0, alone.stderr
-    clock = "--config.checkpoint.every=0.001 minutes"
-    results = ends(start_all(command(data, tmp_path / "both", *flags, clock), 2))
-    assert [status for status, _, _ in results] == [0, 0], results
-    assert "2 × cpu on 2 hosts" in results[0][1]
-    assert len(list((tmp_path / "both" / "checkpoints").iterdir())) > 1
-    ours, theirs = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("both", "alone"))
-    assert [(x["step"], x["kind"]) for x in ours] == [(x["step"], x["kind"]) for x in theirs]
-    for mine, other in zip(ours, theirs, strict=True):
-        name = "loss" if mine["kind"] == "train" else "ema_loss"
-        np.testing.assert_allclose(mine[name], other[name], rtol=1e-3)
 
 
 # --- Ending together ------------------------------------------------------------------------------

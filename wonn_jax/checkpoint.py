@@ -108,9 +108,8 @@ class Checkpoints:
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep if self._writes else None,
-                save_interval_steps=1 if self._writes else 0,
                 create=False,
-                read_only=not self._writes,
+                read_only=not writable,
                 cleanup_tmp_directories=self._writes,
                 multiprocessing_options=alone,
             ),
@@ -147,7 +146,9 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints, oldest first."""
-        return sorted(self._manager.all_steps(read=not self._writes))
+        if not self._writes:
+            self._manager.reload()  # another process has saved meanwhile
+        return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any, config: dict[str, Any], data: str = "") -> None:
         """Saves in the background; a step that is already there is left as it is.
@@ -166,8 +167,8 @@ class Checkpoints:
             return
         self._wait_here()
         self.check_room(flat)
-        # Copies: on a CPU they would be views of what the next update may write into.
-        flat = {name: np.array(x) for name, x in flat.items()}
+        # On a CPU these are views of what the next update may write into; Orbax copies them first.
+        flat = {name: np.asarray(x) for name, x in flat.items()}
         meta = {
             "step": step,
             "config": config,

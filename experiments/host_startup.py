@@ -1,0 +1,198 @@
+"""What starting costs: time to assemble, compare, restore and take the first step.
+
+python -m experiments.host_startup --rounds=5
+
+1, 2 and 4 processes on this machine go on from the same checkpoint, taking turns, so that what
+grows with their number is seen, and what they take from each other's cores with it.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+STAGES = (
+    "imports",
+    "assemble",
+    "start JAX",
+    "compare",
+    "data",
+    "restore",
+    "compile",
+    "first step",
+    "total",
+)
+SIZE = 9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--width", type=int, default=384, help="of the network")
+    arguments = parser.parse_args()
+    counts = (1, 2, 4)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        flags = _prepare(folder, arguments.width)
+        _start(1, [*flags, f"--workdir={folder / 'saved'}", "--config.train.length=1 steps"])
+        size = sum(f.stat().st_size for f in (folder / "saved/checkpoints").rglob("*"))
+        seconds: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
+        for number in range(arguments.rounds):
+            for count in counts:
+                workdir = folder / f"{number}-{count}"
+                shutil.copytree(folder / "saved", workdir)
+                times = _start(
+                    count, [*flags, f"--workdir={workdir}", "--config.train.length=2 steps"]
+                )
+                # The run goes on when the slowest has arrived.
+                seconds[count].append({s: max(t[s] for t in times) for s in STAGES})
+    print(
+        f"{datetime.date.today():%d %B %Y}; {os.cpu_count()} cores, {_processor()}; "
+        f"Python {platform.python_version()}; C {arguments.width}, checkpoint of "
+        f"{size / 2**20:.0f} MiB; median (least–most) of {arguments.rounds} rounds, s\n"
+    )
+    print("| processes | " + " | ".join(STAGES) + " |\n|---:|" + "---:|" * len(STAGES))
+    for count, rounds in seconds.items():
+        cells = []
+        for stage in STAGES:
+            values = [times[stage] for times in rounds]
+            cells.append(f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})")
+        print(f"| {count} | " + " | ".join(cells) + " |")
+
+
+def _prepare(folder: Path, width: int) -> list[str]:
+    """Boards, and the flags of a run that starts quickly."""
+    from wonn_jax.data import maze
+
+    inputs, labels = maze.generate(48, SIZE, SIZE, 3, seed=1, processes=1)
+    for split, rows in (("train", slice(32)), ("test", slice(32, None))):
+        (folder / "data" / split).mkdir(parents=True)
+        for kind, boards in (("inputs", inputs), ("labels", labels)):
+            path = folder / "data" / split / f"all__{kind}.npy"
+            np.save(path, boards[rows].reshape(-1, SIZE * SIZE))
+    fields = {
+        "data.path": folder / "data",
+        "data.height": SIZE,
+        "data.width": SIZE,
+        "model.width": width,
+        "model.steps": 2,
+        "model.precision": "float32",
+        "optimizer.schedule": "constant",
+        "optimizer.decay": "never",
+        "train.batch_size": 4,
+        "eval.every": "never",
+        "eval.batch_size": 4,
+        "eval.examples": 4,
+        "eval.pictures": 0,
+        "log.tensorboard": False,
+        "checkpoint.best": "",
+    }
+    return [
+        f"--config={ROOT / 'configs' / 'maze_hard.py'}",
+        *(f"--config.{name}={value}" for name, value in fields.items()),
+    ]
+
+
+def _start(count: int, flags: list[str]) -> list[dict[str, float]]:
+    """Seconds of the stages, in every process of a run."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for index in range(count):
+        among = (
+            "--distributed=on",
+            f"--coordinator=localhost:{port}",
+            f"--process_id={index}",
+            f"--num_processes={count}",
+        )
+        processes.append(
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "experiments.host_startup"),
+                    *("--one", str(time.time()), *flags, *(among if count > 1 else ())),
+                ],
+                cwd=ROOT,
+                env=os.environ | {"JAX_PLATFORMS": "cpu"},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+    texts = [process.communicate(timeout=600)[0] for process in processes]
+    if failed := [p.returncode for p in processes if p.returncode]:
+        raise RuntimeError(f"A run of {count} processes failed with status {failed[0]}.")
+    marked = [[x for x in text.splitlines() if x.startswith("stages ")][-1] for text in texts]
+    return [json.loads(line.removeprefix("stages ")) for line in marked]
+
+
+def _one(began: float) -> None:
+    """One process: the command line, with a clock at its stages."""
+    from absl import app, flags
+
+    from wonn_jax import hosts, launch, main, train
+    from wonn_jax.checkpoint import Checkpoints
+    from wonn_jax.experiment import CompiledStep
+
+    spent = dict.fromkeys(STAGES, 0.0)
+    spent["imports"] = time.time() - began
+
+    def clock(owner: Any, name: str, stage: str, less: str = "") -> None:
+        method: Callable[..., Any] = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            before, inside = time.time(), spent.get(less, 0.0)
+            result = method(*args, **kwargs)
+            spent[stage] += time.time() - before - (spent.get(less, 0.0) - inside)
+            return result
+
+        setattr(owner, name, timed)
+
+    clock(hosts, "_assemble", "assemble")
+    clock(hosts, "_call", "assemble")
+    clock(hosts, "join", "start JAX", less="assemble")
+    clock(launch, "_compare_hosts", "compare")
+    clock(train, "load_source", "data")
+    clock(Checkpoints, "restore", "restore")
+    clock(CompiledStep, "compile", "compile")
+    read = train._Loop._read_pending
+
+    def first_metrics(loop: Any) -> None:
+        known = loop.pending is not None
+        read(loop)
+        if known and not spent["total"]:
+            spent["total"] = time.time() - began
+            spent["first step"] = time.monotonic() - loop.clock
+            print("stages " + json.dumps(spent), flush=True)
+
+    setattr(train._Loop, "_read_pending", first_metrics)  # noqa: B010
+    flags.mark_flag_as_required("config")
+    app.run(main.main, flags_parser=launch.parse_flags)
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(": ")[2]
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        sys.argv.pop(1)
+        _one(float(sys.argv.pop(1)))
+    else:
+        main()
