@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wonn_jax import hosts
+from wonn_jax import host_link, hosts
 from wonn_jax.checkpoint import Checkpoints
 from wonn_jax.launch import fail
 
@@ -35,7 +35,7 @@ def agree(index: int, folder: Path) -> None:
     x = jax.make_array_from_callback((2,), split, lambda part: np.ones(2)[part])
     add = jax.jit(jnp.sum)
     if index == 0:
-        delay(hosts._Line, "receive", 0.1, lambda message: message["do"] == "announced")
+        delay(host_link.Line, "receive", 0.1, lambda message: message["do"] == "announced")
     agenda = hosts.Agenda()
     wishes = {3: "save", 4: "save", 9: "stop"} if index == 1 else {2: "save", 9: "stop"}
     done = []
@@ -112,7 +112,7 @@ def save(index: int, folder: Path) -> None:
 
 def killed(index: int, folder: Path) -> None:
     jax.devices()
-    delay(hosts._Link, "cause", 1, lambda _: True)  # JAX's client would be faster to end it
+    delay(host_link.Link, "cause", 1, lambda _: True)  # JAX's client would be faster to end it
     (folder / f"ready {index}").write_text("")
     hosts.barrier(f"where nobody but host {index} goes")
 
