@@ -208,7 +208,7 @@ def row(job: Job, found: dict[str, Any]) -> tuple[str, ...]:
     axes = " × ".join(f"{name} {size}" for name, size in job.axes.items() if size > 1)
     head = (job.model, job.pod, axes, f"{job.batch:,}", f"{job.accumulate}")
     if "error" in found:
-        return (*head, found["error"], *[""] * 8)
+        return (*head, *[""] * 6, found["error"], *[""] * 3)
     kinds = ", ".join(
         f"{count} {kind} {size / 1e6:,.1f}"
         for kind, (count, size) in sorted(found["collectives"].items())
@@ -225,6 +225,7 @@ def row(job: Job, found: dict[str, Any]) -> tuple[str, ...]:
         f"{found['flops'] / 1e12:.2f}",
         f"{found['bytes'] / GIGA:.1f}",
         kinds,
+        f"{sum(size for _, size in found['collectives'].values()) / (4 * found['parameters']):.2f}",
         f"{1e3 * estimate:,.1f}",
         f"{estimate * steps / 86400:.2f}" if sensible else "–",
     )
@@ -233,7 +234,8 @@ def row(job: Job, found: dict[str, Any]) -> tuple[str, ...]:
 HEADER = (
     *("model", "pod", "mesh", "batch", "micro-batches", "arguments, GB", "temporaries, GB"),
     *("of the chip", "model, TFLOP", "counted, TFLOP", "counted, GB"),
-    *("collectives of a step: number, kind, MB", "step, ms (estimate)", "recipe, days (estimate)"),
+    *("collectives of a step: number, kind, MB", "÷ parameters"),
+    *("step, ms (estimate)", "recipe, days (estimate)"),
 )
 
 
@@ -259,7 +261,8 @@ def report(results: dict[str, Any]) -> str:
         "(`memory_analysis`, `cost_analysis`, which counts the body of a loop once and nothing "
         "inside the attention kernel). `model` operations are those of the products of the "
         "network, forward and backward. Collectives are read from the compiled program, those in "
-        "loops as often as they run; MB are of their results on one chip. How the time of a step "
+        "loops as often as they run; MB are of their results on one chip, and their sum is set "
+        "beside the parameters in float32. How the time of a step "
         "is estimated stands in `experiments/pod_check.py`. Days are for the paper's number of "
         "epochs; where a batch has more than the 1000 boards there are, there are none.",
         "",

@@ -55,13 +55,13 @@ def test_asked_to_stop_saves_first(data, undisturbed, tmp_path, number):
     assert_same_run(tmp_path, undisturbed)
 
 
-def test_another_number_of_devices_goes_on(data, undisturbed, tmp_path):
-    """Same examples, same phases: equal to rounding (see test_step for how equal one step is)."""
+def test_another_number_of_devices_and_mesh_goes_on(data, undisturbed, tmp_path):
+    """Same examples, same phases: equal to rounding (see test_mesh for how equal one step is)."""
     arguments = command(data, tmp_path)
     assert run_until(arguments, 9) == -signal.SIGKILL
-    result = run([*arguments, "--config.devices.cpu_devices=4"])
+    result = run([*arguments, "--config.devices.cpu_devices=4", "--config.mesh.fsdp=2"])
     assert result.returncode == 0, result.stderr
-    assert "4 × cpu" in result.stdout and "resumed from" in result.stdout
+    assert "4 × cpu, mesh data 2 × fsdp 2" in result.stdout and "resumed from" in result.stdout
     ours, theirs = (read_lines(w / "metrics.jsonl") for w in (tmp_path, undisturbed))
     assert [(x["step"], x["kind"]) for x in ours] == [(x["step"], x["kind"]) for x in theirs]
     for mine, other in zip(ours, theirs, strict=True):
