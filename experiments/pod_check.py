@@ -179,6 +179,25 @@ def compile_step(job: Job) -> dict[str, Any]:
     }
 
 
+def read_by_hosts(job: Job) -> dict[str, int]:
+    """Hosts of the slice, and the rows of the batch that the first one reads."""
+    import numpy as np
+    from jax.experimental import topologies
+
+    from wonn_jax import sharding
+    from wonn_jax.config import MeshConfig
+
+    devices = topologies.get_topology_desc(PODS[job.pod].topology, "tpu").devices
+    placed = sharding.by_row(sharding.make_mesh(MeshConfig(**job.axes), devices))
+    here = [
+        np.arange(job.batch)[index]
+        for device, index in placed.devices_indices_map((job.batch,)).items()
+        if device.process_index == 0
+    ]
+    hosts = len({device.process_index for device in devices})
+    return {"hosts": hosts, "host_rows": len(np.unique(np.concatenate(here)))}
+
+
 def _leaves(tree: Any) -> list[Any]:
     import jax
 
@@ -208,7 +227,7 @@ def row(job: Job, found: dict[str, Any]) -> tuple[str, ...]:
     axes = " × ".join(f"{name} {size}" for name, size in job.axes.items() if size > 1)
     head = (job.model, job.pod, axes, f"{job.batch:,}", f"{job.accumulate}")
     if "error" in found:
-        return (*head, *[""] * 6, found["error"], *[""] * 3)
+        return (*head, *[""] * 7, found["error"], *[""] * 3)
     kinds = ", ".join(
         f"{count} {kind} {size / 1e6:,.1f}"
         for kind, (count, size) in sorted(found["collectives"].items())
@@ -218,6 +237,7 @@ def row(job: Job, found: dict[str, Any]) -> tuple[str, ...]:
     sensible = job.batch <= model.examples
     return (
         *head,
+        f"{found['host_rows']:,} ({found['hosts']} hosts)",
         f"{found['arguments'] / GIGA:.3f}",
         f"{found['temporaries'] / GIGA:.2f}",
         f"{100 * used(found) / pod.memory:.0f} %",
@@ -232,8 +252,15 @@ def row(job: Job, found: dict[str, Any]) -> tuple[str, ...]:
 
 
 HEADER = (
-    *("model", "pod", "mesh", "batch", "micro-batches", "arguments, GB", "temporaries, GB"),
-    *("of the chip", "model, TFLOP", "counted, TFLOP", "counted, GB"),
+    *("model", "pod", "mesh", "batch", "micro-batches", "rows a host reads"),
+    *(
+        "arguments, GB",
+        "temporaries, GB",
+        "of the chip",
+        "model, TFLOP",
+        "counted, TFLOP",
+        "counted, GB",
+    ),
     *("collectives of a step: number, kind, MB", "÷ parameters"),
     *("step, ms (estimate)", "recipe, days (estimate)"),
 )
@@ -266,7 +293,7 @@ def report(results: dict[str, Any]) -> str:
         "is estimated stands in `experiments/pod_check.py`. Days are for the paper's number of "
         "epochs; where a batch has more than the 1000 boards there are, there are none.",
         "",
-        markdown([HEADER, *lines], text=(0, 1, 2, 11)),
+        markdown([HEADER, *lines], text=(0, 1, 2, 12)),
         "",
         f"{len(present) - len(failed)} of {len(planned)} programs compile and fit"
         + (f"; not: {', '.join(failed)}" if failed else "")
@@ -276,7 +303,10 @@ def report(results: dict[str, Any]) -> str:
         "`maze` is `configs/maze_hard.py`, 396,293 parameters; `imagenet` is "
         "`configs/imagenet1k.py:mlp-64-256`, 7,791,400 parameters, 224×224. v5p-64 has 32 chips "
         "of two cores. Where a pod has more chips than the smallest batch has rows, the batch is "
-        "one row a chip. Micro-batches are `--config.train.accumulate`, the mesh "
+        "one row a chip. A host reads each of its rows once; where the grid is split over chips of "
+        "different hosts, these read the same rows. Splitting the grid is for boards and pictures "
+        "that a chip has no room for: here, where they fit, it costs more than it saves. "
+        "Micro-batches are `--config.train.accumulate`, the mesh "
         "`--config.mesh.fsdp` and `--config.mesh.grid`.",
         "",
     ]
@@ -312,7 +342,7 @@ def main() -> None:
                 continue
             print(f"{job.key}: {job.flags}", flush=True)
             try:
-                results[job.key] = compile_step(job) | {"job": job._asdict()}
+                results[job.key] = compile_step(job) | read_by_hosts(job)
             except (RuntimeError, ValueError) as error:
                 message = re.sub(r"\s+", " ", str(error))[:300]
                 results[job.key] = {"error": message, "date": date.today().isoformat()}

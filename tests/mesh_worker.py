@@ -2,7 +2,7 @@
 
     python mesh_worker.py DEVICES RESULTS CASE:DATA,FSDP,GRID[:VARIANT] …
 
-Variants: 'unchecked', as on TPUs JAX does not check over which devices values vary; 'mean', the
+Variants: 'unchecked', as on accelerators JAX does not check over which devices values vary; 'mean', the
 gradients of the devices are averaged, not added, which is wrong; 'seams', convolutions see no
 neighbours beyond a device's rows, which is wrong too.
 """

@@ -24,6 +24,8 @@ FOUND = {
     "parameters": 396_293,
     "collectives": {"all-reduce": [3, 2_000_000]},
     "cycles": 1.5e9,
+    "hosts": 4,
+    "host_rows": 16,
 }
 
 
@@ -60,8 +62,9 @@ def test_report():
     days = f"{seconds * 9000 * 16 / 86400:.2f}"
     step = f"{1e3 * seconds:,.1f}"
     share = f"{2e6 / (4 * 396_293):.2f}"
-    assert cells[:8] == ["maze", "v5e-16", "data 16", "64", "1", "1.000", "2.00", "19 %"]
-    assert cells[8:] == ["5.00", "1.00", "3.0", "3 all-reduce 2.0", share, step, days]
+    assert cells[:6] == ["maze", "v5e-16", "data 16", "64", "1", "16 (4 hosts)"]
+    assert cells[6:9] == ["1.000", "2.00", "19 %"]
+    assert cells[9:] == ["5.00", "1.00", "3.0", "3 all-reduce 2.0", share, step, days]
     assert math.isclose(pod_check.seconds(job, FOUND), seconds)
     assert "1 of 48 programs compile and fit; not compiled yet: " in text
 
