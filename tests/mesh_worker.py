@@ -2,9 +2,9 @@
 
     python mesh_worker.py DEVICES RESULTS CASE:DATA,FSDP,GRID[:VARIANT] …
 
-Variants: 'unchecked', as on accelerators JAX does not check over which devices values vary; 'mean', the
-gradients of the devices are averaged, not added, which is wrong; 'seams', convolutions see no
-neighbours beyond a device's rows, which is wrong too.
+Variants: 'unchecked', as on accelerators JAX does not check over which devices values vary;
+'mean', the gradients of the devices are averaged, not added, which is wrong; 'seams', convolutions
+see no neighbours beyond a device's rows, which is wrong too.
 """
 
 import dataclasses
