@@ -1,9 +1,11 @@
-"""What starting costs: time to assemble, compare, restore and take the first step.
+"""What several processes cost: time to assemble, restore and begin, and what they say later.
 
 python -m experiments.host_startup --rounds=5
 
 1, 2 and 4 processes on this machine go on from the same checkpoint, taking turns, so that what
-grows with their number is seen, and what they take from each other's cores with it.
+grows with their number is seen, and what they take from each other's cores with it. Then what is
+said between them: one look at the agenda, as after every step; waiting for each other; and making
+a wish known, as when a signal comes.
 """
 
 import argparse
@@ -72,6 +74,15 @@ def main() -> None:
             values = [times[stage] for times in rounds]
             cells.append(f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})")
         print(f"| {count} | " + " | ".join(cells) + " |")
+    print("\n| processes | look at the agenda, µs | barrier, ms | wish made known, ms |")
+    print("|---:|---:|---:|---:|")
+    for count in counts[1:]:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            coordinator = f"localhost:{free.getsockname()[1]}"
+        found = _results([["--speak", coordinator, str(i), str(count)] for i in range(count)])
+        looks, barriers, wishes = zip(*found, strict=True)
+        print(f"| {count} | {max(looks):.2f} | {max(barriers):.2f} | {max(wishes):.2f} |")
 
 
 def _prepare(folder: Path, width: int) -> list[str]:
@@ -109,34 +120,70 @@ def _prepare(folder: Path, width: int) -> list[str]:
 
 def _start(count: int, flags: list[str]) -> list[dict[str, float]]:
     """Seconds of the stages, in every process of a run."""
+    with_flags = [[*flags, *(among if count > 1 else ())] for among in _among(count)]
+    return _results([["--one", str(time.time()), *rest] for rest in with_flags])
+
+
+def _among(count: int) -> list[list[str]]:
+    """Flags of each of `count` processes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    processes = []
-    for index in range(count):
-        among = (
+    return [
+        [
             "--distributed=on",
             f"--coordinator=localhost:{port}",
             f"--process_id={index}",
             f"--num_processes={count}",
+        ]
+        for index in range(count)
+    ]
+
+
+def _results(arguments: list[list[str]]) -> list[Any]:
+    """What processes of this file write in a line of their own."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "experiments.host_startup", *rest],
+            cwd=ROOT,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        processes.append(
-            subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "experiments.host_startup"),
-                    *("--one", str(time.time()), *flags, *(among if count > 1 else ())),
-                ],
-                cwd=ROOT,
-                env=os.environ | {"JAX_PLATFORMS": "cpu"},
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
+        for rest in arguments
+    ]
     texts = [process.communicate(timeout=600)[0] for process in processes]
     if failed := [p.returncode for p in processes if p.returncode]:
-        raise RuntimeError(f"A run of {count} processes failed with status {failed[0]}.")
-    marked = [[x for x in text.splitlines() if x.startswith("stages ")][-1] for text in texts]
-    return [json.loads(line.removeprefix("stages ")) for line in marked]
+        raise RuntimeError(f"One of {len(processes)} processes failed with status {failed[0]}.")
+    lines = [[x for x in text.splitlines() if x.startswith("result ")][-1] for text in texts]
+    return [json.loads(line.removeprefix("result ")) for line in lines]
+
+
+def _speak(coordinator: str, index: int, count: int) -> None:
+    """One process that speaks to the others: µs of a look, ms of a barrier, ms of a wish."""
+    from wonn_jax import hosts
+
+    hosts.join(hosts.Place(coordinator, index, count))
+    agenda, times = hosts.Agenda(), 200
+    began = time.perf_counter()
+    for step in range(1000 * times):
+        agenda.after(step, "")
+    looked = time.perf_counter()
+    hosts.barrier("all have looked")
+    waiting = time.perf_counter()
+    for _ in range(times):
+        hosts.barrier("each other")
+    waited = time.perf_counter()
+    wish = 0.0
+    for step in range(0, 3 * times, 3):
+        began_wish = time.perf_counter()
+        agenda.after(step, "save" if index == count - 1 else "")
+        wish += time.perf_counter() - began_wish
+        hosts.barrier("the wish is known")
+        agenda.after(step + 2, "")
+    hosts.finish()
+    result = [1e3 * (looked - began), 1e3 * (waited - waiting), 1e3 * wish]
+    print("result " + json.dumps([x / times for x in result]), flush=True)
 
 
 def _one(began: float) -> None:
@@ -161,8 +208,7 @@ def _one(began: float) -> None:
 
         setattr(owner, name, timed)
 
-    clock(hosts, "_assemble", "assemble")
-    clock(hosts, "_call", "assemble")
+    clock(hosts, "connect", "assemble")
     clock(hosts, "join", "start JAX", less="assemble")
     clock(launch, "_compare_hosts", "compare")
     clock(train, "load_source", "data")
@@ -176,7 +222,7 @@ def _one(began: float) -> None:
         if known and not spent["total"]:
             spent["total"] = time.time() - began
             spent["first step"] = time.monotonic() - loop.clock
-            print("stages " + json.dumps(spent), flush=True)
+            print("result " + json.dumps(spent), flush=True)
 
     setattr(train._Loop, "_read_pending", first_metrics)  # noqa: B010
     flags.mark_flag_as_required("config")
@@ -194,5 +240,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         sys.argv.pop(1)
         _one(float(sys.argv.pop(1)))
+    elif sys.argv[1:2] == ["--speak"]:
+        _speak(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
         main()
