@@ -1,117 +1,202 @@
 #!/usr/bin/env bash
-# Trains on several machines over ssh: process I on the I-th line of a file of hosts.
+# Trains on several hosts over ssh: one process a host, all devices of each.
 set -euo pipefail
 
 usage() {
-  cat <<'TEXT'
-Usage: ssh_loop.sh [--dry-run] [--port=PORT] [--dir=FOLDER] HOSTS -- FLAGS
+  cat <<'END'
+Usage: ssh_loop.sh --hosts=FILE [OPTIONS] -- --config=CONFIG --workdir=FOLDER [FLAGS]
 
-  HOSTS    a file with a host a line (as ssh takes it; # begins a comment); the first coordinates
-  FLAGS    of wonn_jax.main, the same on all hosts: --config=... --workdir=...
+Starts process i on host i, all with the flags after '--', and prefixes what they print. Ctrl-C and
+SIGTERM reach all of them: they save once and stop; so does the loss of this loop or of a
+connection. If one fails, all end. The same command goes on from the checkpoint.
 
-  --port=PORT    on which the first host listens (default 1234)
-  --dir=FOLDER   the checkout, on every host (default: the current folder)
-  --dry-run      print what would be run on each host
+  --hosts=FILE             a host a line, as ssh takes it; '#' begins a comment
+  --coordinator=HOST:PORT  of process 0, as the others reach it (default: the first host, port 12321)
+  --folder=FOLDER          with this repository, on every host (default: the current folder)
+  --setup=COMMANDS         run there before, such as '. .venv/bin/activate'
+  --python=PROGRAM         (default: python)
+  --ssh=COMMAND            (default: ssh -o BatchMode=yes -o ServerAliveInterval=15)
+  --patience=SECONDS       for the others to end by themselves once one failed (default: 15)
+  --grace=SECONDS          to save after they were asked to stop (default: 300)
+  --dry-run                print the commands instead
 
-Assumes: ssh to every host without a password; the same checkout and an environment with wonn_jax
-in FOLDER/.venv (or a python on the path); a workdir that all hosts see; the port open between
-them. Copies nothing. The output of each host is prefixed by its name. Ctrl-C or SIGTERM here asks
-all of them to stop: they save once, and the same command goes on from there.
-
-Environment: SSH replaces 'ssh' (SSH='ssh -p 2222').
-TEXT
+Assumes: bash 4.4 here and bash there, keys instead of passwords, the same code and versions on all
+hosts, the coordinator's port open between them, and a workdir that all see.
+END
 }
 
 fail() {
-  echo "error: $1" >&2
+  printf 'error: %s\n' "$*" >&2
   exit 2
 }
 
-port=1234 dir=$PWD dry='' hosts_file=''
+quote() { # so that any shell at the other end reads what was given
+  local word
+  for word in "$@"; do printf "'%s' " "${word//\'/\'\\\'\'}"; done
+}
+
+hosts_file='' coordinator='' folder=$PWD setup=':' python=python
+ssh_command='ssh -o BatchMode=yes -o ServerAliveInterval=15' patience=15 grace=300 dry_run=no
 while (($#)); do
   case $1 in
-    --help) usage; exit 0 ;;
-    --dry-run) dry=yes ;;
-    --port=*) port=${1#*=} ;;
-    --dir=*) dir=${1#*=} ;;
-    --) shift; break ;;
-    -*) fail "$1 is no flag of this script; flags of the training come after --, see --help." ;;
-    *) [[ -z $hosts_file ]] || fail "two files of hosts, $hosts_file and $1; give one."
-       hosts_file=$1 ;;
+    --help | -h) usage && exit 0 ;;
+    --hosts=*) hosts_file=${1#*=} ;;
+    --coordinator=*) coordinator=${1#*=} ;;
+    --folder=*) folder=${1#*=} ;;
+    --setup=*) setup=${1#*=} ;;
+    --python=*) python=${1#*=} ;;
+    --ssh=*) ssh_command=${1#*=} ;;
+    --patience=*) patience=${1#*=} ;;
+    --grace=*) grace=${1#*=} ;;
+    --dry-run) dry_run=yes ;;
+    --) shift && break ;;
+    *) fail "'$1' is no option of ssh_loop.sh; flags of the training come after '--', see --help." ;;
   esac
   shift
 done
-[[ -n $hosts_file ]] || fail "no file of hosts is given; see --help."
-[[ -r $hosts_file ]] || fail "the file of hosts $hosts_file cannot be read; give one host a line."
-[[ $port =~ ^[0-9]+$ ]] || fail "--port=$port is no number; use --port=1234, say."
-[[ " $* " == *" --config="* ]] || fail "no --config=FILE after --; see --help."
-[[ " $* " == *" --workdir="* ]] || fail "no --workdir=FOLDER after --: one that all hosts see."
 
-mapfile -t hosts < <(sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$hosts_file")
-((${#hosts[@]})) || fail "the file of hosts $hosts_file names no host; give one a line."
-read -ra ssh <<<"${SSH:-ssh}"
-coordinator=${hosts[0]#*@}:$port
+config='' workdir=''
+for flag in "$@"; do
+  case $flag in
+    --config=?*) config=$flag ;;
+    --workdir=?*) workdir=$flag ;;
+    --distributed* | --coordinator* | --process_id* | --num_processes*)
+      fail "$flag is set by this loop, for each host its own; leave it out." ;;
+  esac
+done
+[[ $config ]] || fail "no --config=CONFIG after '--'; see --help."
+[[ $workdir ]] || fail "no --workdir=FOLDER after '--'; give one that all hosts see."
+[[ $hosts_file ]] || fail "no --hosts=FILE; give a file with a host a line."
+[[ -r $hosts_file ]] || fail "the file of hosts $hosts_file cannot be read."
+for number in "$patience" "$grace"; do
+  [[ $number =~ ^[0-9]+$ ]] || fail "--patience and --grace are whole seconds, not '$number'."
+done
 
-# What a host runs. It reads nothing, and says its number, to be asked to stop by it: ssh passes
-# on no signals.
-remote() {
-  printf 'cd %q && { [ ! -d .venv ] || . .venv/bin/activate; } && echo "pid $$" && ' "$dir"
-  printf 'exec python3 -m wonn_jax.main'
-  printf ' %q' "${@:2}" --distributed=on "--coordinator=$coordinator" "--process_id=$1" \
-    "--num_processes=${#hosts[@]}"
+hosts=()
+while read -r host rest || [[ $host ]]; do
+  [[ $host && $host != \#* ]] || continue
+  [[ ! $rest || $rest == \#* ]] || fail "$hosts_file: '$host $rest' is more than a host; one a line."
+  [[ $host != -* ]] || fail "$hosts_file: '$host' is no host."
+  for other in "${hosts[@]}"; do
+    [[ $other != "$host" ]] ||
+      fail "$hosts_file has $host twice; one process uses all devices of a host."
+  done
+  hosts+=("$host")
+done <"$hosts_file"
+((${#hosts[@]})) || fail "$hosts_file has no host in it."
+coordinator=${coordinator:-${hosts[0]#*@}:12321}
+[[ $coordinator =~ ^.+:[0-9]+$ ]] || fail "--coordinator=$coordinator is not HOST:PORT."
+read -ra ssh_words <<<"$ssh_command"
+((${#ssh_words[@]})) || fail "--ssh is empty."
+
+# What runs on a host; its text is sent there. Its input carries names of signals, and its end means
+# that nobody listens any more: then, too, the process saves and stops.
+# shellcheck disable=SC2329  # called there
+on_host() {
+  local folder=$1 setup=$2 process watcher name asked status=0
+  shift 2
+  cd "$folder" || return 2
+  eval "$setup" || return 2
+  export PYTHONUNBUFFERED=1
+  exec 3<&0
+  # A reader of its own: printing into a broken connection would end the run before it has saved.
+  "$@" 3<&- </dev/null > >(
+    trap '' PIPE
+    while IFS= read -r line || [[ $line ]]; do printf '%s\n' "$line" 2>/dev/null || true; done
+  ) 2>&1 &
+  process=$!
+  {
+    asked=no
+    while read -r -u 3 name; do
+      kill "-$name" "$process"
+      asked=yes
+    done
+    # Not twice: a second one would end it while it saves.
+    [[ $asked == yes ]] || kill -TERM "$process"
+  } >/dev/null 2>&1 &
+  watcher=$!
+  wait "$process" || status=$?
+  kill "$watcher" 2>/dev/null
+  return "$status"
 }
 
-if [[ -n $dry ]]; then
+launch() {
+  local i=$1 host=${hosts[$1]} fd line status=0
+  # Or this host would not notice that the loop is gone.
+  for fd in "${controls[@]}"; do exec {fd}>&-; done
+  "${ssh_words[@]}" "$host" "bash -c $(quote "$(declare -f on_host); on_host \"\$@\"" on_host \
+    "$folder" "$setup" "${commands[@]}" "--process_id=$i")" 2>&1 |
+    while IFS= read -r line || [[ $line ]]; do printf '[%s] %s\n' "$host" "$line"; done || status=$?
+  ((status == 0)) || printf '[%s] ended with status %s\n' "$host" "$status" >&2
+  exit "$status"
+}
+
+commands=("$python" -m wonn_jax.main "$@" --distributed=on "--coordinator=$coordinator"
+  "--num_processes=${#hosts[@]}")
+if [[ $dry_run == yes ]]; then
   for i in "${!hosts[@]}"; do
-    printf '%s %s %q\n' "${ssh[*]}" "${hosts[i]}" "$(remote "$i" "$@")"
+    printf '%s %s: cd %s&& %s && %s\n' "$ssh_command" "${hosts[i]}" "$(quote "$folder")" "$setup" \
+      "$(quote "${commands[@]}" "--process_id=$i")"
   done
   exit 0
 fi
 
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-
-# shellcheck disable=SC2329  # called by the trap
-stop_all() {
-  trap '' INT TERM
-  echo "asking ${#hosts[@]} hosts to stop" >&2
-  for i in "${!hosts[@]}"; do
-    if [[ -s $folder/$i ]]; then
-      "${ssh[@]}" "${hosts[i]}" "kill -TERM $(<"$folder/$i")" </dev/null 2>/dev/null || true
-    fi
-  done
+fifos=$(mktemp -d)
+trap 'rm -rf "$fifos"' EXIT
+trap '' PIPE # a host that is gone is noticed by its status
+asked=0      # 128 + number of the signal that this loop got
+kill_at='' stop_at=''
+tell_all() {
+  local fd
+  for fd in "${controls[@]}"; do { printf '%s\n' "$1" >&"$fd"; } 2>/dev/null || true; done
 }
-trap stop_all INT TERM
-
-# The first line is the number of the process; the rest is passed on with the name of the host.
-show() {
-  local line
-  while IFS= read -r line; do
-    if [[ $line =~ ^pid\ ([0-9]+)$ && ! -e $folder/$1 ]]; then
-      echo "${BASH_REMATCH[1]}" >"$folder/$1"
-    else
-      printf '[%s] %s\n' "${hosts[$1]}" "$line"
-    fi
-  done
+# shellcheck disable=SC2329  # called by the traps
+ask() {
+  if ((asked)); then
+    tell_all KILL # a second time is meant
+  else
+    asked=$1 kill_at=$((SECONDS + grace))
+    echo "asked to stop: all save and end (once more: they are killed)" >&2
+    tell_all TERM
+  fi
 }
+trap 'ask 130' INT
+trap 'ask 143' TERM
 
-jobs=()
+controls=() left=() result=0
 for i in "${!hosts[@]}"; do
-  # In a session of its own, so that Ctrl-C does not cut the connection.
-  (set -o pipefail
-   trap '' INT TERM
-   setsid "${ssh[@]}" "${hosts[i]}" "$(remote "$i" "$@")" </dev/null 2>&1 | show "$i") &
-  jobs+=($!)
+  mkfifo "$fifos/$i"
+  launch "$i" <"$fifos/$i" &
+  left+=("$!")
+  exec {fd}>"$fifos/$i"
+  controls+=("$fd")
+  ((!asked)) || printf 'TERM\n' >&"$fd" # it came while they were started
 done
 
-# A host that fails takes the others along by itself; this waits for all of them.
-status=0
-for job in "${jobs[@]}"; do
-  while true; do
-    code=0
-    wait "$job" || code=$?
-    kill -0 "$job" 2>/dev/null || break # else a signal came in between
+while ((${#left[@]})); do
+  running=()
+  for pid in "${left[@]}"; do
+    if kill -0 "$pid" 2>/dev/null; then
+      running+=("$pid")
+      continue
+    fi
+    status=0
+    wait "$pid" || status=$?
+    if ((status && !result)); then
+      result=$status stop_at=$((SECONDS + patience))
+    fi
   done
-  ((status)) || status=$code
+  left=("${running[@]}")
+  if [[ $stop_at ]] && ((!asked && SECONDS >= stop_at)); then
+    tell_all TERM
+    stop_at='' kill_at=${kill_at:-$((SECONDS + grace))}
+  fi
+  if [[ $kill_at ]] && ((SECONDS >= kill_at)); then
+    tell_all KILL
+    kill_at=''
+  fi
+  ((!${#left[@]})) || sleep 0.3
 done
-exit "$status"
+# Processes that saved because they were asked end with 143; a Ctrl-C here has a status of its own.
+((!asked || (result && result != 143))) || result=$asked
+exit "$result"

@@ -1,65 +1,100 @@
 #!/usr/bin/env bash
-# Trains on a TPU pod slice of Google Cloud: asks for it, waits, installs, trains, gives it back.
+# Trains on a TPU pod slice of Google Cloud: one process a host, all chips of it.
 set -euo pipefail
 
 usage() {
-  cat <<'TEXT'
-Usage: tpu_pod.sh [--dry-run] [--keep] [--spot] NAME TYPE ZONE REPOSITORY -- FLAGS
+  cat <<'END'
+Usage: tpu_pod.sh COMMAND --project=P --zone=Z --name=NAME [OPTIONS] [-- --config=CONFIG
+                  --workdir=FOLDER [FLAGS]]
 
-  NAME        of the slice and of its queued resource; to go on with one, the same name
-  TYPE        v5litepod-16, v6e-64, v5p-64, ...
-  ZONE        that has them, such as europe-west4-b
-  REPOSITORY  for git clone, on every worker
-  FLAGS       of wonn_jax.main, the same on all workers: --config=... --workdir=...
+  create    asks for the slice (a queued resource)
+  wait      until it is there
+  install   copies the files that git tracks here, uncommitted changes included, to all hosts, and
+            installs them
+  run       starts the training on all hosts, or finds it running, and shows what they print
+  stop      asks all hosts to save and stop
+  delete    gives the slice back
+  all       create, wait, install, run, delete; a slice that was preempted is deleted and asked for
+            again, and the training goes on from its checkpoint
 
-  --spot      cheaper chips, which may be taken away
-  --keep      do not delete the slice when the training has ended
-  --dry-run   print the commands
+  --type=TYPE        of the slice (default: v5litepod-16)
+  --runtime=VERSION  its image (default: v2-alpha-tpuv5-lite; v6e: v2-alpha-tpuv6e,
+                     v5p: v2-alpha-tpuv5)
+  --spot             cheaper, and may be taken away at any time
+  --mount=COMMANDS   run on each host by 'install', for the folder of the workdir to appear, such as
+                     'sudo mkdir -p /runs && sudo mount -t nfs 10.0.0.2:/share /runs'
+  --poll=SECONDS     between two looks at what we wait for (default: 30)
+  --attempts=N       slices that 'all' asks for at most (default: 100)
+  --dry-run          print the commands instead
 
-Assumes: gcloud, logged in and with a project (gcloud config set project), and a quota for TYPE;
-a --workdir that every worker sees: a Filestore share or a mounted bucket. TPU_VERSION is the
-runtime (default: v2-alpha-tpuv5-lite for v5litepod, v2-alpha-tpuv5 for v5p, v2-alpha-tpuv6e for
-v6e). JAX learns from the slice who is who. A slice that is taken away gives the run notice: it
-saves once. Then, or after a crash, the same command asks for another slice and goes on from the
-last checkpoint.
-TEXT
+Ctrl-C during 'run' leaves the training alone; 'run' again shows it, 'stop' ends it. While a slice
+exists, it costs money.
+
+Assumes: gcloud, logged in, and git on this machine; quota for the slice in the zone; hosts that
+reach the internet; a --workdir (and --config.data.path) in a folder that all hosts see, such as
+Filestore over NFS, and that outlives the slice.
+END
 }
 
 fail() {
-  echo "error: $1" >&2
+  printf 'error: %s\n' "$*" >&2
   exit 2
 }
 
-dry='' keep='' spot=() names=()
+quote() { # so that any shell at the other end reads what was given
+  local word
+  for word in "$@"; do printf "'%s' " "${word//\'/\'\\\'\'}"; done
+}
+
+case ${1:-} in
+  --help | -h) usage && exit 0 ;;
+  create | wait | install | run | stop | delete | all) what=$1 && shift ;;
+  *) fail "'${1:-}' is no command; use create, wait, install, run, stop, delete or all, see --help." ;;
+esac
+project='' zone='' name='' type=v5litepod-16 runtime=v2-alpha-tpuv5-lite spot=() mount=':'
+poll=30 attempts=100 dry_run=no
 while (($#)); do
   case $1 in
-    --help) usage; exit 0 ;;
-    --dry-run) dry=yes ;;
-    --keep) keep=yes ;;
+    --help | -h) usage && exit 0 ;;
+    --project=*) project=${1#*=} ;;
+    --zone=*) zone=${1#*=} ;;
+    --name=*) name=${1#*=} ;;
+    --type=*) type=${1#*=} ;;
+    --runtime=*) runtime=${1#*=} ;;
     --spot) spot=(--spot) ;;
-    --) shift; break ;;
-    -*) fail "$1 is no flag of this script; flags of the training come after --, see --help." ;;
-    *) names+=("$1") ;;
+    --mount=*) mount=${1#*=} ;;
+    --poll=*) poll=${1#*=} ;;
+    --attempts=*) attempts=${1#*=} ;;
+    --dry-run) dry_run=yes ;;
+    --) shift && break ;;
+    *) fail "'$1' is no option of tpu_pod.sh; flags of the training come after '--', see --help." ;;
   esac
   shift
 done
-((${#names[@]} == 4)) || fail "NAME TYPE ZONE REPOSITORY are needed, not '${names[*]-}'; see --help."
-name=${names[0]} type=${names[1]} zone=${names[2]} repository=${names[3]}
-[[ $name =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] \
-  || fail "the name $name must be of small letters, digits and hyphens."
-[[ " $* " == *" --config="* ]] || fail "no --config=FILE after --; see --help."
-[[ " $* " == *" --workdir="* ]] || fail "no --workdir=FOLDER after --: one that all workers see."
-case $type in
-  v5litepod-*) runtime=v2-alpha-tpuv5-lite ;;
-  v5p-*) runtime=v2-alpha-tpuv5 ;;
-  v6e-*) runtime=v2-alpha-tpuv6e ;;
-  *) runtime=${TPU_VERSION:-} ;;
-esac
-runtime=${TPU_VERSION:-$runtime}
-[[ -n $runtime ]] || fail "the runtime of $type is not known here; set TPU_VERSION=RUNTIME."
+[[ $project ]] || fail "no --project=PROJECT of Google Cloud."
+[[ $zone =~ ^[a-z]+-[a-z]+[0-9]+-[a-z]$ ]] || fail "--zone='$zone' is no zone, such as us-west4-a."
+[[ $name =~ ^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$ ]] ||
+  fail "--name='$name' is no name: small letters, digits and '-', a letter first, at most 63."
+[[ $poll =~ ^[0-9]+$ ]] || fail "--poll='$poll' is no number of seconds."
+[[ $attempts =~ ^[1-9][0-9]*$ ]] || fail "--attempts='$attempts' is no number of slices."
+if [[ $what == run || $what == all ]]; then
+  config='' workdir=''
+  for flag in "$@"; do
+    case $flag in
+      --config=?*) config=$flag ;;
+      --workdir=/?*) workdir=$flag ;;
+      --distributed* | --coordinator* | --process_id* | --num_processes*)
+        fail "$flag is set by this script (--distributed=auto); leave it out." ;;
+    esac
+  done
+  [[ $config ]] || fail "no --config=CONFIG after '--'; see --help."
+  [[ $workdir ]] || fail "no --workdir=/FOLDER after '--'; give one that all hosts see, from '/' on."
+elif (($#)); then
+  fail "'$what' takes no flags of the training (found $*)."
+fi
 
-run() {
-  if [[ -n $dry ]]; then
+do_it() { # or print it
+  if [[ $dry_run == yes ]]; then
     printf '%q ' "$@"
     echo
   else
@@ -67,51 +102,157 @@ run() {
   fi
 }
 
-tpu() {
-  run gcloud compute tpus "$@" "--zone=$zone"
+place=("--project=$project" "--zone=$zone")
+queue=(gcloud compute tpus queued-resources)
+vm=(gcloud compute tpus tpu-vm)
+packed='' # folder of what is copied
+trap '[[ ! $packed ]] || rm -rf "$packed"' EXIT
+
+# --- What runs on a host; its text is sent there --------------------------------------------------
+
+# shellcheck disable=SC2329
+on_host_install() {
+  set -e
+  mkdir -p ~/wonn-jax
+  tar -xzf ~/wonn-jax.tar.gz -C ~/wonn-jax
+  cd ~/wonn-jax
+  # The image has an older Python than this project needs.
+  python3 -m pip install --quiet --user uv
+  [ -x .venv/bin/python ] || python3 -m uv venv --quiet --python 3.12 .venv
+  python3 -m uv pip install --quiet --python .venv/bin/python -e '.[tpu]'
+  eval "$1"
 }
 
-on_all_workers() {
-  tpu tpu-vm ssh "$name" --worker=all "--command=$1"
+# Detached, so that it outlives this connection; a host that is shut down sends it SIGTERM.
+# shellcheck disable=SC2329
+on_host_run() {
+  cd ~/wonn-jax || return 2
+  if ! { [ -e run.pid ] && kill -0 "$(cat run.pid)" 2>/dev/null; }; then
+    rm -f run.pid run.status
+    # The trap keeps this shell alive to write the status; the training has its own.
+    # shellcheck disable=SC2016
+    nohup setsid bash -c 'trap : TERM; s=0
+      PYTHONUNBUFFERED=1 .venv/bin/python -m wonn_jax.main "$@" --distributed=auto &
+      echo $! >run.pid; wait $! || s=$?
+      while kill -0 $! 2>/dev/null; do s=0; wait $! || s=$?; done; echo $s >run.status' \
+      run "$@" >run.log 2>&1 </dev/null &
+    while ! [ -s run.pid ]; do sleep 0.1; done
+  fi
+  tail -n +1 -f --pid="$(cat run.pid)" run.log
+  while ! [ -s run.status ]; do sleep 0.1; done
+  return "$(cat run.status)"
 }
 
-state() {
-  gcloud compute tpus queued-resources describe "$name" "--zone=$zone" \
-    '--format=value(state.state)' 2>/dev/null || echo NONE
+# shellcheck disable=SC2329
+on_host_stop() {
+  cd ~/wonn-jax || return 2
+  [ -e run.status ] || kill -TERM "$(cat run.pid)"
 }
 
-[[ -n $dry ]] || command -v gcloud >/dev/null || fail "gcloud is not installed, or not on the path."
+on_all() { # FUNCTION ARGUMENTS
+  do_it "${vm[@]}" ssh "$name" "${place[@]}" --worker=all \
+    --command="bash -c $(quote "$(declare -f "$1"); $1 \"\$@\"" "$@")"
+}
 
-found=NONE
-[[ -n $dry ]] || found=$(state)
-if [[ $found == SUSPENDED || $found == FAILED ]]; then # taken away before
-  tpu queued-resources delete "$name" --force --quiet
-  found=NONE
-fi
-if [[ $found == NONE ]]; then
-  tpu queued-resources create "$name" "--node-id=$name" "--accelerator-type=$type" \
-    "--runtime-version=$runtime" "${spot[@]}"
-fi
-if [[ -z $dry ]]; then
-  while found=$(state) && [[ $found != ACTIVE ]]; do
-    [[ $found != FAILED && $found != NONE ]] || fail "the slice $name is $found; see gcloud."
-    echo "$(date +%T) the slice $name is $found"
-    sleep 30
+# --- Commands -------------------------------------------------------------------------------------
+
+state() { # '' if there is none
+  "${queue[@]}" describe "$name" "${place[@]}" --format='value(state.state)' 2>/dev/null || true
+}
+
+create() {
+  do_it "${queue[@]}" create "$name" --node-id="$name" "${place[@]}" --accelerator-type="$type" \
+    --runtime-version="$runtime" "${spot[@]}"
+}
+
+wait_for_it() {
+  local found before='-'
+  if [[ $dry_run == yes ]]; then
+    do_it "${queue[@]}" describe "$name" "${place[@]}" --format='value(state.state)'
+    return
+  fi
+  while :; do
+    found=$(state)
+    [[ $found == "$before" ]] || echo "$name: ${found:-not there}" >&2
+    before=$found
+    case $found in
+      ACTIVE) return 0 ;;
+      '' | FAILED | SUSPENDING | SUSPENDED | DELETING) return 1 ;;
+    esac
+    sleep "$poll"
   done
-fi
+}
 
-install="test -d wonn-jax || git clone $(printf %q "$repository") wonn-jax; cd wonn-jax && git pull"
-install+=" && python3 -m venv .venv && .venv/bin/pip install -q -e '.[tpu]'"
-on_all_workers "$install"
+install() {
+  local root
+  # shellcheck disable=SC2016
+  root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel) &&
+    packed=$(mktemp -d) &&
+    do_it bash -c 'cd "$1" && git ls-files -z | tar --null -T - -czf "$2"' pack "$root" \
+      "$packed/wonn-jax.tar.gz" &&
+    do_it "${vm[@]}" scp "$packed/wonn-jax.tar.gz" "$name:wonn-jax.tar.gz" "${place[@]}" \
+      --worker=all &&
+    on_all on_host_install "$mount"
+}
 
-printf -v flags ' %q' "$@"
-status=0
-on_all_workers "cd wonn-jax && .venv/bin/python -m wonn_jax.main --distributed=auto$flags" \
-  || status=$?
-if [[ -n $keep || $status != 0 ]]; then
-  echo "the slice $name still costs; delete it with" >&2
-  echo "  gcloud compute tpus queued-resources delete $name --force --zone=$zone" >&2
-else
-  tpu queued-resources delete "$name" --force --quiet
-fi
-exit "$status"
+run() { # the status is asked for: gcloud tells none of several hosts
+  local status
+  while :; do
+    on_all on_host_run "$@" || true
+    [[ $dry_run == no ]] || return 0
+    status=$("${vm[@]}" ssh "$name" "${place[@]}" --worker=0 \
+      --command='cat wonn-jax/run.status 2>/dev/null || echo running') || return 255 # no answer
+    [[ $status == running ]] || return "$status"
+    echo "the connection broke, the training goes on" >&2
+    sleep "$poll"
+  done
+}
+
+stop() {
+  on_all on_host_stop
+}
+
+delete() {
+  do_it "${queue[@]}" delete "$name" "${place[@]}" --force --quiet
+}
+
+kept() {
+  fail "$*; $name is still there and costs money: look, then" \
+    "tpu_pod.sh delete --project=$project --zone=$zone --name=$name"
+}
+
+all() {
+  local attempt status found
+  for ((attempt = 1; attempt <= attempts; attempt++)); do
+    found=''
+    [[ $dry_run == yes ]] || found=$(state)
+    [[ $found ]] || create
+    # What cannot be had (FAILED: no quota, a wrong type) is not asked for again.
+    if wait_for_it; then
+      status=0
+      install || status=255
+      ((status)) || run "$@" || status=$?
+      if ((status == 0)); then
+        delete
+        return 0
+      fi
+      [[ $dry_run == no ]] || return 0
+      found=$(state)
+      if [[ $found == ACTIVE ]]; then # perhaps it is not known yet
+        sleep "$poll"
+        found=$(state)
+      fi
+      [[ $found != ACTIVE ]] || kept "the training ended with status $status"
+      echo "preempted ($found); the next slice goes on from the checkpoint" >&2
+    elif [[ $(state) == FAILED ]]; then
+      kept "the slice cannot be had"
+    fi
+    [[ ! $(state) ]] || delete
+  done
+  fail "$attempts slices were taken away before the training ended."
+}
+
+case $what in
+  wait) wait_for_it || fail "$name is not to be had ($(state)); delete it and create it again." ;;
+  *) "$what" "$@" ;;
+esac
