@@ -398,8 +398,11 @@ def test_preempted_pod_is_asked_for_again(cloud, tmp_path):
         '[ -e "$CLOUD/again" ] && exit 0\n'
         'touch "$CLOUD/again"; echo SUSPENDED >"$CLOUD/state"; exit 143\n',
     )
+    cloud["TMPDIR"] = str(tmp_path / "temporary")
+    (tmp_path / "temporary").mkdir()
     result = script("tpu_pod.sh", "all", *POD, "--spot", "--poll=0", *TRAINING, **cloud)
     assert result.returncode == 0, result.stderr
+    assert not any((tmp_path / "temporary").iterdir())
     assert "preempted (SUSPENDED)" in result.stderr
     line = "-m wonn_jax.main --config=configs/digits.py --workdir=/runs/it's one --distributed=auto"
     assert result.stdout.count(line) == 2

@@ -187,7 +187,7 @@ install() {
   local root
   # shellcheck disable=SC2016
   root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel) &&
-    packed=$(mktemp -d) &&
+    packed=${packed:-$(mktemp -d)} && # again for each slice
     do_it bash -c 'cd "$1" && git ls-files -z | tar --null -T - -czf "$2"' pack "$root" \
       "$packed/wonn-jax.tar.gz" &&
     do_it "${vm[@]}" scp "$packed/wonn-jax.tar.gz" "$name:wonn-jax.tar.gz" "${place[@]}" \
