@@ -365,7 +365,10 @@ what=$4
 echo "$what" >>calls
 case $what in
   create) echo ACTIVE >state; mkdir worker ;;
-  describe) cat state 2>/dev/null ;;
+  describe)
+    [[ ! -e silent ]] || { rm silent; echo "ERROR: no route to host" >&2; exit 1; }
+    cat state 2>/dev/null || { echo "ERROR: (gcloud) NOT_FOUND: no such thing" >&2; exit 1; }
+    ;;
   delete) rm -rf state worker ;;
   scp) cp "$5" worker/wonn-jax.tar.gz ;;
   ssh)
@@ -418,6 +421,15 @@ def test_pod_whose_training_fails_is_kept_for_a_look(cloud, tmp_path):
     assert result.returncode == 2 and "error: no data" in result.stdout
     assert "ended with status 2; pod is still there and costs money" in result.stderr
     assert (tmp_path / "state").read_text() == "ACTIVE\n"
+
+
+def test_no_answer_about_a_pod_is_not_taken_for_its_end(cloud, tmp_path):
+    """It would be deleted while it trains."""
+    executable(tmp_path / "training", '#!/bin/sh\ntouch "$CLOUD/silent"\nexit 7\n')
+    result = script("tpu_pod.sh", "all", *POD, "--poll=0", *TRAINING, **cloud)
+    assert result.returncode == 2 and "ended with status 7; pod is still there" in result.stderr
+    assert "no answer about pod, asking again: ERROR: no route to host" in result.stderr
+    assert "delete" not in (tmp_path / "calls").read_text()
 
 
 def test_pod_is_asked_to_stop(cloud, tmp_path):

@@ -156,8 +156,15 @@ on_all() { # FUNCTION ARGUMENTS
 
 # --- Commands -------------------------------------------------------------------------------------
 
-state() { # '' if there is none
-  "${queue[@]}" describe "$name" "${place[@]}" --format='value(state.state)' 2>/dev/null || true
+state() { # '' if there is none; no answer is not taken for one
+  local answer
+  until answer=$("${queue[@]}" describe "$name" "${place[@]}" --format='value(state.state)' 2>&1); do
+    answer=${answer##*$'\n'}
+    [[ $answer != *NOT_FOUND* ]] || return 0
+    echo "no answer about $name, asking again: $answer" >&2
+    sleep "$poll"
+  done
+  echo "${answer##*$'\n'}"
 }
 
 create() {
