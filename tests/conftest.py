@@ -1,10 +1,15 @@
 """What all tests share: four devices on the CPU, float64 and strict shapes on request."""
 
 import pathlib
+import signal
 
 import jax
 import numpy as np
 import pytest
+
+# Whoever runs the tests in the background may have Ctrl-C ignored, by all that they start too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before the first operation: later the number of devices cannot be changed.
 jax.config.update("jax_num_cpu_devices", 4)
