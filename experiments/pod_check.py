@@ -133,6 +133,7 @@ def compile_step(job: Job) -> dict[str, Any]:
     """What the compiler says of the training step of a job."""
     import importlib
 
+    import jax
     from jax.experimental import topologies
 
     from experiments.benchmarks import tpu_program
@@ -149,8 +150,9 @@ def compile_step(job: Job) -> dict[str, Any]:
     experiment = Experiment(freeze(config), model.examples, devices)
     frozen = experiment.config
     batch = experiment.task.abstract_batch(frozen, job.batch)
+    state = experiment.abstract_state()
     began = time.monotonic()
-    program = experiment.train_step.compile(experiment.abstract_state(), batch)
+    program = experiment.train_step.compile(state, batch)
     seconds = time.monotonic() - began
     memory: Any = program.memory_analysis()
     cost: Any = program.cost_analysis()
@@ -173,7 +175,7 @@ def compile_step(job: Job) -> dict[str, Any]:
         "model_flops": experiment.training_flops * job.batch / pod.chips,
         "flops": cost["flops"],
         "bytes": cost["bytes accessed"],
-        "parameters": sum(math.prod(x.shape) for x in _leaves(experiment.abstract_state().params)),
+        "parameters": sum(math.prod(x.shape) for x in jax.tree.leaves(state.params)),
         "collectives": tpu_program.collectives(parts),
         "cycles": tpu_program.cycles(parts, lambda name: kernel),
     }
@@ -196,12 +198,6 @@ def read_by_hosts(job: Job) -> dict[str, int]:
     ]
     hosts = len({device.process_index for device in devices})
     return {"hosts": hosts, "host_rows": len(np.unique(np.concatenate(here)))}
-
-
-def _leaves(tree: Any) -> list[Any]:
-    import jax
-
-    return jax.tree.leaves(tree)
 
 
 def seconds(job: Job, found: dict[str, Any]) -> float:
