@@ -143,6 +143,9 @@ class EvalConfig:
     pictures: int = 4  # examples in the picture of predictions; 0: no picture
     draws: int = 1  # of the initial phases: mean, spread and ensemble over them
     checkpoint: str = "last"  # that --mode=eval reads: last, best or a step
+    steps: int = 0  # T of every layer; 0: that of training
+    votes: int = 1  # --mode=eval: draws of the phases to choose from by energy; 1: no voting
+    at_once: int = 0  # of these draws, how many a device works on together; 0: by their size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,6 +310,7 @@ def _check(config: Config) -> None:
         train__accumulate=t.accumulate,
         eval__batch_size=e.batch_size,
         eval__draws=e.draws,
+        eval__votes=e.votes,
         checkpoint__keep=config.checkpoint.keep,
         data__height=d.height,
         data__width=d.width,
@@ -328,6 +332,8 @@ def _check(config: Config) -> None:
         ema__after=config.ema.after,
         eval__examples=e.examples,
         eval__pictures=e.pictures,
+        eval__steps=e.steps,
+        eval__at_once=e.at_once,
         optimizer__eps=o.eps,
         log__seconds=config.log.seconds,
         log__peak_flops=config.log.peak_flops,
@@ -450,6 +456,21 @@ def _check_model(config: Config) -> None:
             f"config.model.steps={m.steps} must be at least 1: --config.model.steps=3."
         )
     per_layer(m.steps, m.layers, "config.model.steps")
+    if m.name == "resnet" and (config.eval.votes > 1 or config.eval.steps):
+        raise ValueError(
+            f"config.eval.votes={config.eval.votes} and config.eval.steps={config.eval.steps} are "
+            "for oscillators, which config.model.name='resnet' has none of: leave them out."
+        )
+    if config.eval.at_once and config.eval.votes == 1:
+        raise ValueError(
+            f"config.eval.at_once={config.eval.at_once} has no effect without voting; use "
+            "--config.eval.votes=32, or leave it out."
+        )
+    if config.eval.votes > 1 and config.model.initial_phase == "zeros":
+        raise ValueError(
+            f"config.eval.votes={config.eval.votes} draws are all the same with "
+            "config.model.initial_phase='zeros'; use --config.model.initial_phase=noise."
+        )
     if m.name == "resnet":
         return
     if m.width % (2 * m.heads) and m.coupling == "attention":

@@ -19,6 +19,7 @@ from wonn_jax.experiment import Experiment, data_line, device_line
 from wonn_jax.interop import from_pytorch
 from wonn_jax.sharding import put_batch
 from wonn_jax.tasks import Task
+from wonn_jax.voting import run_votes
 
 WEIGHTS = ("raw", "ema")
 
@@ -132,7 +133,7 @@ def metrics_table(results: dict[str, dict[str, float]]) -> str:
 def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict[str, float]]:
     """Evaluates a checkpoint of `workdir`, or weights imported from a PyTorch file.
 
-    Prints a table and writes `eval.json` into the workdir.
+    Prints a table and writes `eval.json` into the workdir; with `eval.votes`, see `voting`, too.
 
     Raises:
       ValueError, FileNotFoundError: no checkpoint, or one (or weights) of another model.
@@ -159,6 +160,10 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
         workdir.mkdir(parents=True, exist_ok=True)
         report = {"weights": origin, "data": source.fingerprint, **results}
         write_atomically(workdir / "eval.json", json.dumps(report, indent=2) + "\n")
+    if config.eval.votes > 1:
+        about = {"weights": origin, "data": source.fingerprint, "seed": config.seed}
+        e = experiment
+        run_votes(e.model, e.task, sets, source, e.config, e.mesh, workdir, about)
     return results
 
 

@@ -226,8 +226,9 @@ def make_eval_step(model: Model, task: Task, config: Config, mesh: Mesh) -> jax.
 
         def answer(draw: Array | int) -> Array:
             key = stream_key(config.seed, "evaluation phases", draw)
+            more = {"steps": config.eval.steps} if config.eval.steps else {}
             output: Any = model.apply(
-                variables, batch["input"], batch_phases(model, batch, key, config)
+                variables, batch["input"], batch_phases(model, batch, key, config), **more
             )
             return output.logits
 

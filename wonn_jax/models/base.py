@@ -1,10 +1,14 @@
 """What all models have in common."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import jax
+import jax.numpy as jnp
 from jax import Array
 
 from wonn_jax.dynamics import Evolution
+from wonn_jax.split_grid import Axes, own_rows
 
 
 class Output(NamedTuple):
@@ -13,14 +17,18 @@ class Output(NamedTuple):
     logits: of every cell `[B, H, W, classes]`, or of the picture `[B, classes]`.
     layers: one `Evolution` per layer of oscillators, on `[B, H, W, C]`; trajectories
       `[T, B, H, W, C]` and energies `[T, B]` are None unless asked for.
+    readings: the logits after fewer steps of the last layer `[readings, *logits.shape]`, or None.
     """
 
     logits: Array
     layers: tuple[Evolution, ...] = ()
+    readings: Array | None = None
 
 
 class Model(Protocol):
     """A Flax module that the training loop can run; the parameters are all it holds."""
+
+    classes: int
 
     def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of one example's initial phases, from that of its input."""
@@ -29,3 +37,23 @@ class Model(Protocol):
     def init(self, *args: Any, **kwargs: Any) -> Any: ...
     def apply(self, *args: Any, **kwargs: Any) -> Any: ...
     def clone(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def read_early(
+    read: Callable[[Array], Array], records: Sequence[Evolution], steps: tuple[int, ...], axes: Axes
+) -> Array | None:
+    """What `read` makes of the last layer's phases after so many of its steps, None of no steps.
+
+    Raises:
+      ValueError: readings without a trajectory, or beyond its end.
+    """
+    if not steps:
+        return None
+    trajectory = records[-1].trajectory
+    if trajectory is None or not 1 <= min(steps) <= max(steps) <= len(trajectory):
+        raise ValueError(
+            f"readings={steps} need trajectory=True and numbers from 1 to the steps of the last "
+            "layer."
+        )
+    # One after the other: memory is that of one.
+    return jax.lax.map(lambda x: read(own_rows(x, axes.grid)), trajectory[jnp.asarray(steps) - 1])

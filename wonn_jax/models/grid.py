@@ -13,7 +13,7 @@ from jax import Array
 from wonn_jax.coupling import norm_groups
 from wonn_jax.dynamics import wrap
 from wonn_jax.layers import conv
-from wonn_jax.models.base import Output
+from wonn_jax.models.base import Output, read_early
 from wonn_jax.oscillators import OscillatorLayer, per_layer
 from wonn_jax.split_grid import ALONE, Axes, all_rows, own_rows
 from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
@@ -75,6 +75,7 @@ class GridModel(nn.Module):
         steps: int | None = None,
         trajectory: bool = False,
         energies: bool = False,
+        readings: tuple[int, ...] = (),
     ) -> Output:
         """Runs the network; where `axes` split the grid, inputs and logits are whole all the same.
 
@@ -87,6 +88,8 @@ class GridModel(nn.Module):
           train: batch statistics instead of running ones, which move ('batch_stats' mutable).
           steps: T at inference, if not that of training.
           trajectory, energies: record these in every layer.
+          readings: numbers of steps of the last layer after which to read the answer, too; they
+            need `trajectory`.
         """
         table = self.param("frequency", nn.initializers.normal(1.0), (self.tokens, self.width))
         tokens, theta = (own_rows(x, self.axes.grid) for x in (tokens, theta))
@@ -131,9 +134,11 @@ class GridModel(nn.Module):
             theta = evolution.theta
             records.append(evolution)
 
-        features = Readout((1, 3), self.axes, self.dtype, name="readout")(
-            theta, train=train, weight=weight
-        )
+        readout = Readout((1, 3), self.axes, self.dtype, name="readout")
         answer = conv(self.width, self.classes, 1, bias=True, dtype=self.dtype, name="logits")
-        logits = all_rows(answer(features).astype(self.phase_dtype), self.axes.grid)
-        return Output(logits, tuple(records))
+
+        def read(theta: Array) -> Array:
+            features = readout(theta, train=train, weight=weight)
+            return all_rows(answer(features).astype(self.phase_dtype), self.axes.grid)
+
+        return Output(read(theta), tuple(records), read_early(read, records, readings, self.axes))

@@ -12,7 +12,7 @@ from jax import Array
 
 from wonn_jax.dynamics import wrap
 from wonn_jax.layers import BatchNorm, conv, dense
-from wonn_jax.models.base import Output
+from wonn_jax.models.base import Output, read_early
 from wonn_jax.oscillators import OscillatorLayer, per_layer
 from wonn_jax.split_grid import ALONE, Axes, mean_over, own_rows
 from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
@@ -97,6 +97,7 @@ class ImageModel(nn.Module):
         steps: int | None = None,
         trajectory: bool = False,
         energies: bool = False,
+        readings: tuple[int, ...] = (),
     ) -> Output:
         """Runs the network; where `axes` split the grid, inputs are whole all the same.
 
@@ -107,6 +108,8 @@ class ImageModel(nn.Module):
           train: batch statistics instead of running ones, which move ('batch_stats' mutable).
           steps: T of every layer at inference, if not that of training.
           trajectory, energies: record these in every layer.
+          readings: numbers of steps of the last layer after which to read the answer, too; they
+            need `trajectory`.
         """
         widths = layer_widths(self.width, self.layers, self.widening)
         lengths = per_layer(self.steps, self.layers, "steps")
@@ -151,13 +154,16 @@ class ImageModel(nn.Module):
             theta = evolution.theta
             records.append(evolution)
 
-        features = Readout((self.readout_side, 1), self.axes, self.dtype, name="readout")(
-            theta, train=train, weight=weight
-        )
-        # Of the whole grid at once: a sum of many cells, so not in bfloat16.
-        pooled = mean_over(features.astype(self.phase_dtype).mean((1, 2)), self.axes.grid)
-        logits = dense(widths[-1], self.classes, dtype=self.dtype, name="logits")(pooled)
-        return Output(logits.astype(self.phase_dtype), tuple(records))
+        readout = Readout((self.readout_side, 1), self.axes, self.dtype, name="readout")
+        answer = dense(widths[-1], self.classes, dtype=self.dtype, name="logits")
+
+        def read(theta: Array) -> Array:
+            features = readout(theta, train=train, weight=weight)
+            # Of the whole grid at once: a sum of many cells, so not in bfloat16.
+            pooled = mean_over(features.astype(self.phase_dtype).mean((1, 2)), self.axes.grid)
+            return answer(pooled).astype(self.phase_dtype)
+
+        return Output(read(theta), tuple(records), read_early(read, records, readings, self.axes))
 
     def _stem(self, images: Array, train: bool, weight: Array | None) -> Array:
         """ω_0 of every cell: a convolution, norm and ReLU."""

@@ -66,6 +66,10 @@ class Task(abc.ABC):
         """Sums over the batch from which `summarise` makes metrics; they add over batches."""
 
     @abc.abstractmethod
+    def verdicts(self, predicted: Array, batch: Batch) -> dict[str, Array]:
+        """Whether predicted classes are right, `[B]` booleans by the name of the metric."""
+
+    @abc.abstractmethod
     def summarise(self, counts: dict[str, float]) -> dict[str, float]:
         """Metrics from added-up counts; one division each."""
 

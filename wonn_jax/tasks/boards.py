@@ -65,6 +65,10 @@ class BoardTask(Task):
             "cells_right": (right & cells).sum(),
         }
 
+    def verdicts(self, predicted: Array, batch: Batch) -> dict[str, Array]:
+        right = (predicted == batch["target"]) | ~counted(batch)
+        return {"accuracy": right.all((1, 2))}
+
     def training_metrics(self, counts: dict[str, float]) -> dict[str, float]:
         return {
             "loss": ratio(counts["loss"], counts["cells"]),

@@ -119,6 +119,9 @@ class ImageTask(Task):
             "right_5": ((ahead.sum(-1) < 5) * row_weight(batch)).sum()
         }
 
+    def verdicts(self, predicted: Array, batch: Batch) -> dict[str, Array]:
+        return {"accuracy": predicted == batch["target"]}
+
     def summarise(self, counts: dict[str, float]) -> dict[str, float]:
         top_5 = ratio(counts["right_5"], counts["images"])
         return self.training_metrics(counts) | {"top_5": top_5}

@@ -45,6 +45,11 @@ class MazeTask(BoardTask):
         counts["valid_paths"] = (found * row_weight(batch)).sum()
         return counts
 
+    def verdicts(self, predicted: Array, batch: Batch) -> dict[str, Array]:
+        marked = counted(batch) & (predicted == PATH)
+        found = is_shortest_path(marked, batch["input"], batch["valid"])
+        return {**super().verdicts(predicted, batch), "valid_path": found}
+
     def summarise(self, counts: dict[str, float]) -> dict[str, float]:
         metrics = self.training_metrics(counts)
         metrics["valid_path"] = ratio(counts["valid_paths"], counts["boards"])
