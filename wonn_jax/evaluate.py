@@ -139,7 +139,9 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
       ValueError, FileNotFoundError: no checkpoint, or one (or weights) of another model.
     """
     experiment = Experiment(config)
-    sets, origin = _imported(experiment, weights) if weights else _saved(experiment, workdir)
+    sets, origin = (
+        imported_weights(experiment, weights) if weights else saved_weights(experiment, workdir)
+    )
     source = load_source(config, "test")
     print(f"device   {device_line(experiment.mesh)}")
     print(f"weights  {origin}")
@@ -167,7 +169,8 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
     return results
 
 
-def _saved(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], str]:
+def saved_weights(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], str]:
+    """Both sets of weights of a run's checkpoint `eval.checkpoint`, and where they come from."""
     which = experiment.config.eval.checkpoint
     folder = workdir / ("best" if which == "best" else "checkpoints")
     missing = FileNotFoundError(
@@ -196,7 +199,8 @@ def _saved(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], str]:
     return sets, f"{restored.directory} (step {restored.step:,})"
 
 
-def _imported(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
+def imported_weights(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
+    """Weights of a PyTorch file for the model of an experiment, as `saved_weights` has them."""
     step_size = experiment.config.model.step_size
     variables = from_pytorch(Path(path).expanduser(), step_size=step_size)
     like = experiment.abstract_state().variables("raw")

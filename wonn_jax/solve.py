@@ -1,0 +1,304 @@
+"""Solves mazes and Sudokus of one's own: `python -m wonn_jax.solve maze FILE`.
+
+    python -m wonn_jax.solve maze FILE|- [--workdir=RUN] [--animate=out.gif] [--picture=out.png]
+    python -m wonn_jax.solve sudoku FILE|- [--workdir=RUN | --weights=FILE.pth]
+
+Reads puzzles as people write them (see `wonn_jax.puzzles`), prints the answer and what a search
+says of it. Exit status: 0 if all are solved, 1 if an answer is wrong, 2 if a puzzle cannot be
+read or has no solution.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from absl import logging
+
+from wonn_jax import puzzles
+from wonn_jax.config import Config, MeshConfig, default_config, freeze
+from wonn_jax.evaluate import imported_weights, saved_weights
+from wonn_jax.experiment import Experiment
+from wonn_jax.interop import from_pytorch
+from wonn_jax.models import Model
+from wonn_jax.rng import example_keys, initial_phases, stream_key
+from wonn_jax.tasks.maze import PATH
+
+
+class Network(NamedTuple):
+    """A trained network: `variables` are what `model.apply` takes."""
+
+    config: Config
+    model: Model
+    variables: dict[str, Any]
+    origin: str
+
+
+class Answer(NamedTuple):
+    """What a network says of one board.
+
+    classes: `[H, W]`.
+    probabilities: of every class after each step of the last layer `[T, H, W, classes]`.
+    energies: of the last layer before each step `[T]`.
+    draw_energies: the last energy of each draw `[K]`; the answer is that of the lowest.
+    """
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+    energies: np.ndarray
+    draw_energies: np.ndarray
+
+
+def load_network(
+    task: str, workdir: Path, checkpoint: str = "last", weights: str = "ema", file: str = ""
+) -> Network:
+    """The network of a run, or of a PyTorch file.
+
+    Args:
+      task: 'maze' or 'sudoku'.
+      workdir: of the run.
+      checkpoint: 'last', 'best' or a step.
+      weights: 'raw' or 'ema'.
+      file: PyTorch weights, of the paper's steps and heads, instead of a run.
+
+    Raises:
+      ValueError, FileNotFoundError: nothing there, or of another task.
+    """
+    if file:
+        config = _config_of_weights(task, file)
+    else:
+        written = workdir / "config.json"
+        if not written.is_file():
+            raise FileNotFoundError(
+                f"{workdir} holds no run: there is no {written.name}. Give the --workdir of a run "
+                f"on {task}, or --weights=FILE; python -m wonn_jax.main trains one."
+            )
+        full = default_config()  # a run of an earlier version lacks later fields
+        full.update(ml_collections.ConfigDict(json.loads(written.read_text())))
+        config = freeze(full)
+        if config.task != task:
+            raise ValueError(
+                f"{workdir} is a run on {config.task}, not on {task}: give another --workdir."
+            )
+    evaluation = dataclasses.replace(config.eval, checkpoint=checkpoint, votes=1, at_once=0)
+    config = dataclasses.replace(config, mesh=MeshConfig(), eval=evaluation)
+    experiment = Experiment(config, devices=jax.devices()[:1])
+    if file:
+        sets, origin = imported_weights(experiment, file)
+        weights = "imported"
+    else:
+        sets, origin = saved_weights(experiment, workdir)
+    return Network(experiment.config, experiment.model, sets[weights], f"{origin}, {weights}")
+
+
+def _config_of_weights(task: str, file: str) -> Config:
+    config = default_config()
+    config.task = task
+    if task == "sudoku":
+        config.data.height = config.data.width = 9
+        config.model.steps = (16,)
+    params = from_pytorch(Path(file).expanduser())["params"]
+    found = len(params["frequency"]) if "frequency" in params else 0
+    if found != {"maze": 4, "sudoku": 10}[task]:
+        kind = {4: "maze", 10: "sudoku"}.get(found, "images")
+        raise ValueError(f"{file} holds weights for {kind}, not for {task}.")
+    config.model.width = int(params["frequency"].shape[1])
+    config.model.layers = sum(name.startswith("layer_") for name in params)
+    return freeze(config)
+
+
+def answer(
+    network: Network, tokens: np.ndarray, *, draws: int = 1, steps: int = 0, seed: int = 0
+) -> Answer:
+    """The answer to one board.
+
+    Args:
+      tokens: cell tokens `[H, W]`, as in the data.
+      draws: of the initial phases; the one with the lowest final energy answers.
+      steps: T of every layer; 0: that of training.
+      seed: of the draws.
+    """
+    m = network.config.model
+    length = steps or m.steps[-1]
+    shape = network.model.phase_shape(tokens.shape)
+    keys = example_keys(stream_key(seed, "evaluation phases"), jnp.arange(draws))
+    theta = initial_phases(keys, shape, kind=m.initial_phase, scale=m.phase_scale)
+    board = jnp.asarray(tokens, jnp.int32)[None]
+
+    @jax.jit
+    def energy(variables: dict[str, Any], theta: jax.Array) -> jax.Array:
+        def of(one: jax.Array) -> jax.Array:
+            output: Any = network.model.apply(
+                variables, board, one[None], steps=steps or None, energies=True
+            )
+            return output.layers[-1].energies[-1, 0]
+
+        return jax.lax.map(of, theta)
+
+    @jax.jit
+    def watch(variables: dict[str, Any], theta: jax.Array):
+        output: Any = network.model.apply(
+            variables,
+            board,
+            theta,
+            steps=steps or None,
+            trajectory=True,
+            energies=True,
+            readings=tuple(range(1, length + 1)),
+        )
+        return jax.nn.softmax(output.readings[:, 0]), output.layers[-1].energies[:, 0]
+
+    found = np.asarray(energy(network.variables, theta))
+    best = int(found.argmin())
+    probabilities, energies = jax.device_get(watch(network.variables, theta[best : best + 1]))
+    return Answer(probabilities[-1].argmax(-1), probabilities, energies, found)
+
+
+def latest_run(task: str, folder: Path = Path("runs")) -> Path:
+    """The run of a task in `folder` that was written to last."""
+    found = []
+    for written in folder.glob("*/config.json"):
+        states = written.parent / "checkpoints"
+        if states.is_dir() and json.loads(written.read_text()).get("task") == task:
+            found.append((states.stat().st_mtime_ns, written.parent))
+    if not found:
+        raise FileNotFoundError(
+            f"There is no run on {task} in {folder}/. Train one, with python -m wonn_jax.main "
+            f"--config=configs/{'maze_hard.py:small' if task == 'maze' else 'sudoku.py'}, or give "
+            "--workdir=RUN or --weights=FILE."
+        )
+    return max(found)[1]
+
+
+def _read(task: str, file: str) -> list[np.ndarray]:
+    where = "standard input" if file == "-" else file
+    data = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is no text in UTF-8 ({error.reason}).") from error
+    if task == "maze":
+        return puzzles.read_mazes(text, where)
+    return puzzles.read_sudokus(text, where)
+
+
+def _solve_maze(found: Answer, tokens: np.ndarray, colour: bool) -> bool:
+    marked = (found.classes == PATH) & (tokens != 2) & (tokens != 3)
+    verdict = puzzles.judge_maze(tokens, marked)
+    print(puzzles.show_maze(tokens, marked, colour))
+    if verdict.shortest:
+        print(f"solved    a shortest path, {verdict.best} moves (checked by breadth-first search)")
+    elif verdict.valid:
+        print(f"not the shortest path: {verdict.reason} (breadth-first search)")
+    else:
+        print(f"not solved: {verdict.reason}; the shortest path has {verdict.best} moves")
+    return verdict.shortest
+
+
+def _solve_sudoku(found: Answer, given: np.ndarray, colour: bool) -> bool:
+    digits = np.where(given > 0, given, found.classes + 1)
+    verdict = puzzles.judge_sudoku(given, digits)
+    print(puzzles.show_sudoku(given, digits, colour))
+    if verdict.correct:
+        number = "the only one" if verdict.completions == 1 else "one of several"
+        print(f"solved    a correct completion, {number} (checked by search)")
+    else:
+        print(f"not solved: {verdict.reason}")
+    return verdict.correct
+
+
+def _check_solvable(task: str, boards: list[np.ndarray]) -> None:
+    for number, board in enumerate(boards, 1):
+        name = f"{task} {number} of {len(boards)}"
+        if task == "maze":
+            search = puzzles.search_maze(board)
+            if search.moves < 0:
+                open_cells, reached = int((board > 0).sum()), int(search.reached.sum())
+                raise ValueError(
+                    f"{name} has no solution: from the start, a breadth-first search reaches "
+                    f"{reached} of the {open_cells} open cells, and the goal is not among them."
+                )
+        elif puzzles.judge_sudoku(board, board).completions == 0:
+            raise ValueError(f"{name} has no solution: a search finds no completion of its givens.")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wonn_jax.solve", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("task", choices=("maze", "sudoku"))
+    parser.add_argument("file", help="puzzles as text; - for standard input")
+    parser.add_argument("--workdir", type=Path, help="of a run; default: the last one in runs/")
+    parser.add_argument("--checkpoint", default="last", help="last, best or a step")
+    parser.add_argument("--use", default="ema", choices=("ema", "raw"), help="averaged or raw")
+    parser.add_argument("--weights", default="", help="PyTorch weights instead of a run")
+    parser.add_argument("--votes", type=int, default=8, help="draws of the phases to choose from")
+    parser.add_argument("--steps", type=int, default=0, help="T; default: that of training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--picture", type=Path, help="PNG to write, of the first puzzle")
+    parser.add_argument("--animate", type=Path, help="GIF to write, of the first puzzle")
+    parser.add_argument("--colour", choices=("auto", "always", "never"), default="auto")
+    options = parser.parse_args(argv)
+    logging.set_verbosity(logging.ERROR)  # Orbax warns of its own options
+    colour = options.colour == "always" or (
+        options.colour == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    )
+    try:
+        return _run(options, colour)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace, colour: bool) -> int:
+    for name, least in (("votes", 1), ("steps", 0), ("seed", 0)):
+        if (value := getattr(options, name)) < least:
+            raise ValueError(f"--{name}={value} must be at least {least}.")
+    if options.checkpoint not in ("last", "best") and not options.checkpoint.isdigit():
+        raise ValueError(f"--checkpoint={options.checkpoint} must be last, best or a step.")
+    boards = _read(options.task, options.file)
+    _check_solvable(options.task, boards)
+    workdir = options.workdir or (Path() if options.weights else latest_run(options.task))
+    network = load_network(
+        options.task, workdir.resolve(), options.checkpoint, options.use, options.weights
+    )
+    print(f"weights   {network.origin}")
+    solved = []
+    for number, board in enumerate(boards):
+        found = answer(network, board, draws=options.votes, steps=options.steps, seed=options.seed)
+        print()
+        solve = _solve_maze if options.task == "maze" else _solve_sudoku
+        solved.append(solve(found, board, colour))
+        line = f"energy    {found.draw_energies.min():,.1f}"
+        if options.votes > 1:
+            line += f", the lowest of {options.votes} draws (to {found.draw_energies.max():,.1f})"
+        print(f"{line}; {len(found.energies)} steps")
+        if number == 0:
+            _draw(options, found, board)
+    if len(boards) > 1:
+        print(f"\n{sum(solved)} of {len(boards)} solved")
+    return 0 if all(solved) else 1
+
+
+def _draw(options: argparse.Namespace, found: Answer, board: np.ndarray) -> None:
+    if options.picture or options.animate:
+        from wonn_jax.animate import save_dynamics
+
+        for path, moving in ((options.picture, False), (options.animate, True)):
+            if path:
+                save_dynamics(
+                    path, options.task, board, found.probabilities, found.energies, moving=moving
+                )
+                print(f"written   {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
