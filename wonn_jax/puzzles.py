@@ -101,7 +101,9 @@ def _cells(lines: list[str]) -> list[str]:
                 for line in lines
             ]
     pairs = [[line[i : i + 2] for i in range(0, width, 2)] for line in lines]
-    if width % 2 == 0 and all(_pair(p) for row in pairs for p in row):
+    # A plain maze may read in pairs by chance, an open one does: a doubled one is wide, with walls.
+    doubled = width % 2 == 0 and 2 * width > 3 * len(lines) and all(map(_pair, sum(pairs, [])))
+    if doubled and any(_MEANING[c] == WALL for c in "".join(lines)):
         return ["".join(_middle(p) for p in row) for row in pairs]
     return lines
 

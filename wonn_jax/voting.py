@@ -334,11 +334,12 @@ def plot(path: Path, result: dict[str, Any], title: str) -> None:
                 color=colour,
                 label=rule,
             )
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(x, [str(n) for n in x])
-        axes.minorticks_off()
         axes.set_ylabel("right answers, %")
         axes.grid(alpha=0.25)
+    left.set_xscale("log", base=2)
+    left.set_xticks([row["draws"] for row in result["by_draws"]])
+    left.set_xticklabels([str(row["draws"]) for row in result["by_draws"]])
+    left.minorticks_off()
     left.axhline(100 * result["single draw"], color="#d7263d", lw=1, label="single draw")
     left.set_xlabel(f"draws K to choose from (T = {result['steps']})")
     right.plot(x, [100 * row["single draw"] for row in rows], color="#d7263d", lw=1)
