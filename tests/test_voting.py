@@ -155,10 +155,9 @@ def test_one_device_and_four_write_the_same_and_solve_reads_the_run(tmp_path):
 
     puzzle = tmp_path / "maze.txt"
     puzzle.write_text("S..\n.#.\n..G\n")
-    found = run(
-        [sys.executable, "-m", "wonn_jax.solve", "maze", str(puzzle), f"--workdir={workdir}", "--votes=2",
-         f"--animate={tmp_path / 'out.gif'}", f"--picture={tmp_path / 'out.png'}"]
-    )  # fmt: skip
+    solve = [sys.executable, "-m", "wonn_jax.solve"]
+    pictures = [f"--animate={tmp_path / 'out.gif'}", f"--picture={tmp_path / 'out.png'}"]
+    found = run([*solve, "maze", str(puzzle), f"--workdir={workdir}", "--votes=2", *pictures])
     assert found.returncode in (0, 1), found.stderr
     assert "energy" in found.stdout and "shortest path" in found.stdout
     from PIL import Image
@@ -176,7 +175,7 @@ def test_one_device_and_four_write_the_same_and_solve_reads_the_run(tmp_path):
         )
         assert found.returncode == 2 and message in found.stderr, found.stderr
         assert "Traceback" not in found.stderr
-    found = run([sys.executable, "-m", "wonn_jax.solve", "maze", str(puzzle), "--votes=0"])
+    found = run([*solve, "maze", str(puzzle), "--votes=0"])
     assert found.returncode == 2 and "--votes=0 must be at least 1" in found.stderr
 
 
