@@ -11,6 +11,7 @@ read or has no solution.
 import argparse
 import dataclasses
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -20,7 +21,6 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from absl import logging
 
 from wonn_jax import puzzles
 from wonn_jax.config import Config, MeshConfig, default_config, freeze
@@ -57,7 +57,12 @@ class Answer(NamedTuple):
 
 
 def load_network(
-    task: str, workdir: Path, checkpoint: str = "last", weights: str = "ema", file: str = ""
+    task: str,
+    workdir: Path,
+    checkpoint: str = "last",
+    weights: str = "ema",
+    file: str = "",
+    heads: int = 8,
 ) -> Network:
     """The network of a run, or of a PyTorch file.
 
@@ -66,13 +71,14 @@ def load_network(
       workdir: of the run.
       checkpoint: 'last', 'best' or a step.
       weights: 'raw' or 'ema'.
-      file: PyTorch weights, of the paper's steps and heads, instead of a run.
+      file: PyTorch weights instead of a run; what they do not tell is as in the paper.
+      heads: of attention, which these weights do not tell.
 
     Raises:
       ValueError, FileNotFoundError: nothing there, or of another task.
     """
     if file:
-        config = _config_of_weights(task, file)
+        config = _config_of_weights(task, file, heads)
     else:
         written = workdir / "config.json"
         if not written.is_file():
@@ -98,7 +104,7 @@ def load_network(
     return Network(experiment.config, experiment.model, sets[weights], f"{origin}, {weights}")
 
 
-def _config_of_weights(task: str, file: str) -> Config:
+def _config_of_weights(task: str, file: str, heads: int) -> Config:
     config = default_config()
     config.task = task
     if task == "sudoku":
@@ -109,6 +115,7 @@ def _config_of_weights(task: str, file: str) -> Config:
     if found != {"maze": 4, "sudoku": 10}[task]:
         kind = {4: "maze", 10: "sudoku"}.get(found, "images")
         raise ValueError(f"{file} holds weights for {kind}, not for {task}.")
+    config.model.heads = heads
     config.model.width = int(params["frequency"].shape[1])
     config.model.layers = sum(name.startswith("layer_") for name in params)
     return freeze(config)
@@ -240,6 +247,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
     parser.add_argument("--use", default="ema", choices=("ema", "raw"), help="averaged or raw")
     parser.add_argument("--weights", default="", help="PyTorch weights instead of a run")
+    parser.add_argument("--heads", type=int, default=8, help="of the PyTorch weights")
     parser.add_argument("--votes", type=int, default=8, help="draws of the phases to choose from")
     parser.add_argument("--steps", type=int, default=0, help="T; default: that of training")
     parser.add_argument("--seed", type=int, default=0)
@@ -247,15 +255,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--animate", type=Path, help="GIF to write, of the first puzzle")
     parser.add_argument("--colour", choices=("auto", "always", "never"), default="auto")
     options = parser.parse_args(argv)
-    logging.set_verbosity(logging.ERROR)  # Orbax warns of its own options
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of its own options
     colour = options.colour == "always" or (
         options.colour == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     )
     try:
         return _run(options, colour)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except (ValueError, TypeError, ImportError) as error:
+        text = str(error)
+    print(f"Error: {text}", file=sys.stderr)
+    return 2
 
 
 def _run(options: argparse.Namespace, colour: bool) -> int:
@@ -268,7 +279,12 @@ def _run(options: argparse.Namespace, colour: bool) -> int:
     _check_solvable(options.task, boards)
     workdir = options.workdir or (Path() if options.weights else latest_run(options.task))
     network = load_network(
-        options.task, workdir.resolve(), options.checkpoint, options.use, options.weights
+        options.task,
+        workdir.resolve(),
+        options.checkpoint,
+        options.use,
+        options.weights,
+        options.heads,
     )
     print(f"weights   {network.origin}")
     solved = []
