@@ -1,0 +1,74 @@
+"""The report of a run: complete in one file, and alive in a browser where there is one."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from runs import command, run, write_mazes
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    path = folder / "run"
+    run(command(write_mazes(folder), path)).check_returncode()
+    return path
+
+
+def report(workdir) -> subprocess.CompletedProcess[str]:
+    return run([sys.executable, "-m", "wonn_jax.report", str(workdir)])
+
+
+def test_it_holds_everything_and_asks_for_nothing(workdir):
+    found = report(workdir)
+    assert found.returncode == 0, found.stderr
+    text = (workdir / "report.html").read_text()
+    assert "http" not in text and 'src="data:image/png' in text
+    for part in ("Result", "Training", "Dynamics", "Environment", "76.2 %", "model.width"):
+        assert part in text
+    start = text.index('id="dynamics">') + len('id="dynamics">')
+    data = json.loads(text[start : text.index("</script>", start)])
+    assert data["steps"] == 3 and len(data["boards"]) == 3
+    for board in data["boards"]:
+        assert len(board["frames"]) == len(board["energies"]) == 3
+        assert 0 <= min(map(min, board["frames"][-1])) <= max(map(max, board["frames"][-1])) <= 255
+
+
+def test_what_is_missing_is_said(workdir, tmp_path):
+    for change, message in (
+        (lambda: None, "holds no run"),
+        (lambda: shutil.copy(workdir / "config.json", tmp_path), "no evaluation yet"),
+        (lambda: (tmp_path / "run.json").write_text("{"), "is no JSON"),
+        (
+            lambda: (
+                (tmp_path / "run.json").unlink()
+                or (tmp_path / "metrics.jsonl").write_text('{"kind": "test", "step": 3}\n')
+            ),
+            "lacks 'raw_accuracy'",
+        ),
+    ):
+        change()
+        found = report(tmp_path)
+        assert found.returncode == 2 and message in found.stderr, found.stderr
+        assert "Traceback" not in found.stderr
+
+
+def test_the_slider_moves_the_board_in_a_browser(workdir):
+    playwright = pytest.importorskip("playwright.sync_api")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("There is no browser on this machine.")
+    report(workdir)
+    with playwright.sync_playwright() as p:
+        page = p.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"file://{workdir}/report.html")
+        before = page.evaluate("document.getElementById('board0').toDataURL()")
+        page.focus("#step")
+        page.keyboard.press("ArrowLeft")
+        assert page.inner_text("#now") == "after step 2 of 3"
+        assert page.evaluate("document.getElementById('board0').toDataURL()") != before
+        assert not errors
