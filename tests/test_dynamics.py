@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from wonn_jax.dynamics import (
     Evolution,
     evolve,
+    evolve_until,
     interaction_energy,
     kuramoto,
     order_parameter,
@@ -627,3 +628,32 @@ def test_response_of_another_shape():
             coupling=lambda emitted: emitted,
             step_size=0.1,
         )
+
+
+def test_each_system_stops_when_its_energy_has_settled():
+    """Against `evolve`: stopped where the recorded energies say so, and not moved after that."""
+    model = kuramoto(0.5 * jnp.ones((N, N)))._asdict()
+    theta, limit, share = normal(4, N, scale=2.0), 200, 1e-3
+    whole = evolve(theta, 0.0, **model, step_size=0.1, steps=limit, trajectory=True, energies=True)
+    energies = np.asarray(whole.energies)  # [limit, 4]
+    still = np.abs(np.diff(energies, axis=0)) <= share * np.abs(energies[1:])
+    expected = still.argmax(0) + 2  # the step whose energy is the first to be like the last one
+    assert still.any(0).all() and len(set(expected.tolist())) > 1
+
+    stop = functools.partial(evolve_until, **model, step_size=0.1, tolerance=share)
+    found = jax.jit(lambda theta: stop(theta, 0.0, limit=limit))(theta)
+    np.testing.assert_array_equal(found.steps, expected)
+    for system, steps in enumerate(expected):
+        np.testing.assert_allclose(found.energy[system], energies[steps - 1, system], rtol=1e-5)
+        np.testing.assert_allclose(
+            found.theta[system], whole.trajectory[steps - 1, system], rtol=1e-4, atol=1e-5
+        )
+
+    short = stop(theta, 0.0, limit=3)
+    np.testing.assert_array_equal(short.steps, [3, 3, 3, 3])
+    np.testing.assert_allclose(short.theta, whole.trajectory[2], rtol=1e-5, atol=1e-6)
+    none = stop(theta, 0.0, limit=0)
+    np.testing.assert_array_equal(none.theta, theta)
+    assert np.isnan(none.energy).all()
+    with pytest.raises(ValueError, match="limit=-1"):
+        stop(theta, 0.0, limit=-1)

@@ -10,7 +10,9 @@ Models, tasks and training live in the submodules.
 from wonn_jax.dynamics import (
     Evolution,
     Oscillators,
+    Settled,
     evolve,
+    evolve_until,
     interaction_energy,
     kuramoto,
     order_parameter,
@@ -25,7 +27,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Evolution",
     "Oscillators",
+    "Settled",
     "evolve",
+    "evolve_until",
     "interaction_energy",
     "kuramoto",
     "order_parameter",

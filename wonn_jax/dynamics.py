@@ -243,6 +243,87 @@ def evolve(
     return Evolution(theta, *recorded)
 
 
+class Settled(NamedTuple):
+    """What `evolve_until` returns.
+
+    theta: phases of each system when it was stopped, rad.
+    steps: steps that each has taken, int32 `[*batch]`.
+    energy: of the state before its last step `[*batch]`; NaN where none was taken.
+    """
+
+    theta: Array
+    steps: Array
+    energy: Array
+
+
+def evolve_until(
+    theta: Array,
+    omega: ArrayLike,
+    *,
+    sensitivity: PhaseMap,
+    influence: PhaseMap,
+    coupling: Coupling,
+    step_size: ArrayLike,
+    limit: int,
+    tolerance: ArrayLike,
+    event_ndim: int = 1,
+    expand: PhaseMap | None = None,
+) -> Settled:
+    """Steps of `winfree_step` until the energy has settled, each system for itself.
+
+    A system stops when the energy E changes from one step to the next by no more than
+    `tolerance` · |E|, and its phases then stay as they are; the whole stops with the last one, or
+    at the limit. A `lax.while_loop`: for inference, it has no derivative in reverse.
+
+    Args:
+      theta, omega, sensitivity, influence, coupling, step_size, event_ndim, expand: as in
+        `winfree_step`.
+      limit: most steps to take, at least 0.
+      tolerance: relative change of the energy that counts as none; 0: only where it is exact.
+
+    Returns:
+      A `Settled`.
+
+    Raises:
+      ValueError: a negative limit, and whatever `winfree_step` raises.
+    """
+    if limit < 0:
+        raise ValueError(f"limit={limit} must not be negative.")
+    batch = theta.shape[: theta.ndim - event_ndim]
+    dtype = jnp.promote_types(theta.dtype, jnp.float32)
+
+    def goes_on(carry):
+        step, _, _, _, active = carry
+        return (step < limit) & active.any()
+
+    def go_on(carry):
+        step, theta, taken, before, active = carry
+        moved, energy = winfree_step(
+            theta,
+            omega,
+            sensitivity=sensitivity,
+            influence=influence,
+            coupling=coupling,
+            step_size=step_size,
+            event_ndim=event_ndim,
+            expand=expand,
+        )
+        theta = jnp.where(active.reshape(*batch, *[1] * event_ndim), moved, theta)
+        settled = jnp.abs(energy - before) <= tolerance * jnp.abs(energy)  # never at first: NaN
+        before = jnp.where(active, energy, before)
+        return step + 1, theta, taken + active, before, active & ~settled
+
+    carry = (
+        0,
+        theta,
+        jnp.zeros(batch, jnp.int32),
+        jnp.full(batch, jnp.nan, dtype),
+        jnp.ones(batch, bool),
+    )
+    _, theta, taken, energy, _ = jax.lax.while_loop(goes_on, go_on, carry)
+    return Settled(theta, taken, energy)
+
+
 def order_parameter(theta: Array, axis: int | tuple[int, ...] = -1) -> Array:
     """Kuramoto's complex order parameter r·exp(iψ) = mean of exp(iθ) over `axis`.
 
