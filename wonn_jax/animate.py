@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.colors import to_rgb
 
+from wonn_jax.data.sudoku import repeated
 from wonn_jax.pictures import MAZE_COLOURS, draw_sudoku, plt
 from wonn_jax.tasks.maze import PATH
 
@@ -55,10 +56,9 @@ def save_dynamics(
         if task == "maze":
             above.imshow(maze_image(tokens, probabilities[now][..., PATH]), interpolation="nearest")
         else:
-            best = probabilities[now].argmax(-1) + 1
-            draw_sudoku(
-                above, np.where(tokens > 0, tokens, best), tokens > 0, _agreed(tokens, best)
-            )
+            digits = np.where(tokens > 0, tokens, probabilities[now].argmax(-1) + 1)
+            agreed = np.where(repeated(digits), 0, digits)
+            draw_sudoku(above, digits, tokens > 0, agreed)
         above.set_axis_off()
         above.set_title(f"after step {now + 1} of {steps}", fontsize=11)
         below.plot(np.arange(1, steps + 1), energies, color="#bbbbbb")
@@ -75,15 +75,3 @@ def save_dynamics(
         draw(steps - 1)
         figure.savefig(path, dpi=110)
     plt.close(figure)
-
-
-def _agreed(given: np.ndarray, digits: np.ndarray) -> np.ndarray:
-    """The digits where no other in row, column or box is the same, else 0."""
-    board = np.where(given > 0, given, digits)
-    index = np.arange(81).reshape(9, 9)
-    units = [*index, *index.T, *index.reshape(3, 3, 3, 3).swapaxes(1, 2).reshape(9, 9)]
-    flat, wrong = board.ravel(), np.zeros(81, bool)
-    for unit in units:
-        values = flat[unit]
-        wrong[unit] |= (values[:, None] == values).sum(1) > 1
-    return np.where(wrong.reshape(9, 9), 0, board)

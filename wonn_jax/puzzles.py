@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wonn_jax.data import sudoku
+from wonn_jax.data import maze, sudoku
 
 WALL, FREE, START, GOAL = range(4)
 
@@ -187,20 +187,8 @@ class Search(NamedTuple):
 
 def search(open_cells: np.ndarray, start: np.ndarray, goal: np.ndarray) -> Search:
     """The shortest way through open cells, each `[H, W]` booleans; start and goal are open."""
-    passable = np.pad(open_cells | start | goal, 1)
-    reached = np.pad(start, 1)
-    target, moves, found = np.pad(goal, 1), 0, -1
-    while True:
-        if found < 0 and (reached & target).any():
-            found = moves
-        wider = reached.copy()
-        for axis in (0, 1):
-            for shift in (1, -1):
-                wider |= np.roll(reached, shift, axis)
-        wider &= passable
-        if (wider == reached).all():
-            return Search(found, reached[1:-1, 1:-1])
-        reached, moves = wider, moves + 1
+    moves = maze.distances((open_cells | start | goal)[None], start[None])[0]
+    return Search(int(moves[goal][0]), moves >= 0)
 
 
 def search_maze(tokens: np.ndarray) -> Search:
@@ -285,7 +273,7 @@ def show_maze(tokens: np.ndarray, marked: np.ndarray, colour: bool) -> str:
 
 def show_sudoku(given: np.ndarray, digits: np.ndarray, colour: bool) -> str:
     """A framed board; with colour givens are bold, filled cells blue, contradictions red."""
-    lines = []
+    lines, wrong = [], sudoku.repeated(digits)
     for row in range(9):
         if row % 3 == 0:
             lines.append("├───────┼───────┼───────┤" if row else "┌───────┬───────┬───────┐")
@@ -294,16 +282,8 @@ def show_sudoku(given: np.ndarray, digits: np.ndarray, colour: bool) -> str:
             text += "│ " if column % 3 == 0 else ""
             digit = str(digits[row, column] or ".")
             if colour:
-                style = "1" if given[row, column] else "34"
-                style = style if _fits(digits, row, column) else "31"
+                style = "31" if wrong[row, column] else "1" if given[row, column] else "34"
                 digit = f"\x1b[{style}m{digit}\x1b[0m"
             text += digit + " "
         lines.append(text + "│")
     return "\n".join([*lines, "└───────┴───────┴───────┘"])
-
-
-def _fits(digits: np.ndarray, row: int, column: int) -> bool:
-    """Whether no other cell of its row, column and box has the digit of a cell."""
-    top, left = row // 3 * 3, column // 3 * 3
-    units = (digits[row], digits[:, column], digits[top : top + 3, left : left + 3])
-    return all((unit == digits[row, column]).sum() == 1 for unit in units)

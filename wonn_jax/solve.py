@@ -10,6 +10,7 @@ read or has no solution.
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -139,33 +140,49 @@ def answer(
     theta = initial_phases(keys, shape, kind=m.initial_phase, scale=m.phase_scale)
     board = jnp.asarray(tokens, jnp.int32)[None]
 
-    @jax.jit
-    def energy(variables: dict[str, Any], theta: jax.Array) -> jax.Array:
-        def of(one: jax.Array) -> jax.Array:
-            output: Any = network.model.apply(
-                variables, board, one[None], steps=steps or None, energies=True
-            )
-            return output.layers[-1].energies[-1, 0]
-
-        return jax.lax.map(of, theta)
-
-    @jax.jit
-    def watch(variables: dict[str, Any], theta: jax.Array):
-        output: Any = network.model.apply(
-            variables,
-            board,
-            theta,
-            steps=steps or None,
-            trajectory=True,
-            energies=True,
-            readings=tuple(range(1, length + 1)),
-        )
-        return jax.nn.softmax(output.readings[:, 0]), output.layers[-1].energies[:, 0]
-
-    found = np.asarray(energy(network.variables, theta))
-    best = int(found.argmin())
-    probabilities, energies = jax.device_get(watch(network.variables, theta[best : best + 1]))
+    found = np.asarray(_final_energies(network.model, steps, network.variables, board, theta))
+    best = theta[found.argmin()][None]
+    watched = _watch(network.model, steps, length, network.variables, board, best)
+    probabilities, energies = jax.device_get(watched)
     return Answer(probabilities[-1].argmax(-1), probabilities, energies, found)
+
+
+# Boards of one size share the compiled programs.
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _final_energies(
+    model: Model, steps: int, variables: dict[str, Any], board: jax.Array, theta: jax.Array
+) -> jax.Array:
+    """Of the last layer before its last step, for every draw of the phases `[K, H, W, C]`."""
+
+    def of(one: jax.Array) -> jax.Array:
+        output: Any = model.apply(variables, board, one[None], steps=steps or None, energies=True)
+        return output.layers[-1].energies[-1, 0]
+
+    return jax.lax.map(of, theta)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _watch(
+    model: Model,
+    steps: int,
+    length: int,
+    variables: dict[str, Any],
+    board: jax.Array,
+    theta: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Probabilities after each of the `length` steps of the last layer, energies before them."""
+    output: Any = model.apply(
+        variables,
+        board,
+        theta,
+        steps=steps or None,
+        trajectory=True,
+        energies=True,
+        readings=tuple(range(1, length + 1)),
+    )
+    return jax.nn.softmax(output.readings[:, 0]), output.layers[-1].energies[:, 0]
 
 
 def latest_run(task: str, folder: Path = Path("runs")) -> Path:

@@ -57,6 +57,18 @@ def shortest_path(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return moves, _unframed(path, height, width)
 
 
+def distances(passable: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Moves from the start to every cell, int32 `[N, H, W]`, -1 if out of reach.
+
+    Args:
+        passable: open cells, bool `[N, H, W]`.
+        start: one True on each board, bool `[N, H, W]`.
+    """
+    count, height, width = passable.shape
+    first = _framed(np.argmax(start.reshape(count, -1), axis=1), width)
+    return _unframed(_breadth_first(passable, first)[0], height, width)
+
+
 def label(inputs: np.ndarray) -> np.ndarray:
     """The label of each board by the rule of `shortest_path`: inputs with the path drawn in.
 

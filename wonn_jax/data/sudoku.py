@@ -112,6 +112,15 @@ def _over_units(digits: np.ndarray) -> np.ndarray:
     return digits[_UNITS_OF[:, 0]] | digits[_UNITS_OF[:, 1]] | digits[_UNITS_OF[:, 2]]
 
 
+def repeated(board: np.ndarray) -> np.ndarray:
+    """Cells whose digit stands again in their row, column or box, bool `[9, 9]`; blanks do not."""
+    values = board.reshape(81)[_UNITS]
+    again = (values[:, :, None] == values[:, None, :]).sum(-1) > 1
+    cells = np.zeros(81, bool)
+    np.logical_or.at(cells, _UNITS, again & (values > 0))
+    return cells.reshape(9, 9)
+
+
 def generate(
     count: int, seed: int, *, processes: int | None = None, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
