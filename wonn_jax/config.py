@@ -351,6 +351,7 @@ def _check(config: Config) -> None:
                     f"leave it at {default!r}."
                 )
     _check_model(config)
+    _check_votes(config)
     if config.task == "image":
         _check_images(config)
     _check_mesh(config.mesh)
@@ -456,21 +457,6 @@ def _check_model(config: Config) -> None:
             f"config.model.steps={m.steps} must be at least 1: --config.model.steps=3."
         )
     per_layer(m.steps, m.layers, "config.model.steps")
-    if m.name == "resnet" and (config.eval.votes > 1 or config.eval.steps):
-        raise ValueError(
-            f"config.eval.votes={config.eval.votes} and config.eval.steps={config.eval.steps} are "
-            "for oscillators, which config.model.name='resnet' has none of: leave them out."
-        )
-    if config.eval.at_once and config.eval.votes == 1:
-        raise ValueError(
-            f"config.eval.at_once={config.eval.at_once} has no effect without voting; use "
-            "--config.eval.votes=32, or leave it out."
-        )
-    if config.eval.votes > 1 and config.model.initial_phase == "zeros":
-        raise ValueError(
-            f"config.eval.votes={config.eval.votes} draws are all the same with "
-            "config.model.initial_phase='zeros'; use --config.model.initial_phase=noise."
-        )
     if m.name == "resnet":
         return
     if m.width % (2 * m.heads) and m.coupling == "attention":
@@ -487,6 +473,25 @@ def _check_model(config: Config) -> None:
         )
     # What a kernel cannot take on its own device, it can take on none.
     check_attention(config, {"cudnn": "gpu", "pallas": "tpu"}.get(m.attention, ""))
+
+
+def _check_votes(config: Config) -> None:
+    e, m = config.eval, config.model
+    if m.name == "resnet" and (e.votes > 1 or e.steps):
+        raise ValueError(
+            f"config.eval.votes={e.votes} and config.eval.steps={e.steps} are "
+            "for oscillators, which config.model.name='resnet' has none of: leave them out."
+        )
+    if e.at_once and e.votes == 1:
+        raise ValueError(
+            f"config.eval.at_once={e.at_once} has no effect without voting; use "
+            "--config.eval.votes=32, or leave it out."
+        )
+    if e.votes > 1 and m.initial_phase == "zeros":
+        raise ValueError(
+            f"config.eval.votes={e.votes} draws are all the same with "
+            "config.model.initial_phase='zeros'; use --config.model.initial_phase=noise."
+        )
 
 
 def _check_mesh(mesh: MeshConfig) -> None:

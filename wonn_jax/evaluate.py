@@ -10,12 +10,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from wonn_jax import sharding
 from wonn_jax.checkpoint import Checkpoints, flatten, write_atomically
 from wonn_jax.config import Config
 from wonn_jax.data import load_source
-from wonn_jax.data.pipeline import Source, eval_batches
-from wonn_jax.experiment import Experiment, data_line, device_line
+from wonn_jax.data.pipeline import Source
+from wonn_jax.experiment import Experiment, data_line, device_line, evaluation_batches
 from wonn_jax.interop import from_pytorch
 from wonn_jax.sharding import put_batch
 from wonn_jax.tasks import Task
@@ -46,14 +45,7 @@ def evaluate(
     mesh: Mesh,
 ) -> Evaluation:
     """One set of weights on a source; the metrics do not depend on batch size or devices."""
-    batches = eval_batches(
-        source,
-        batch_size=config.eval.batch_size,
-        examples=config.eval.examples,
-        rows=sharding.local_rows(mesh, config.eval.batch_size),
-        workers=config.data.workers,
-        prefetch=config.data.prefetch,
-    )
+    batches = evaluation_batches(source, config, mesh)
     totals: list[dict[str, Any]] = []
     first: tuple[dict[str, np.ndarray], jax.Array] | None = None
 
@@ -164,8 +156,7 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
         write_atomically(workdir / "eval.json", json.dumps(report, indent=2) + "\n")
     if config.eval.votes > 1:
         about = {"weights": origin, "data": source.fingerprint, "seed": config.seed}
-        e = experiment
-        run_votes(e.model, e.task, sets, source, e.config, e.mesh, workdir, about)
+        run_votes(experiment, sets, source, workdir, about)
     return results
 
 

@@ -5,17 +5,18 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from wonn_jax import flops, sharding
 from wonn_jax.config import Config, check_attention, check_grid, duration
-from wonn_jax.data.pipeline import Source, steps_per_epoch
+from wonn_jax.data.pipeline import Source, eval_batches, steps_per_epoch
 from wonn_jax.hardware import peak_flops
 from wonn_jax.models import build
 from wonn_jax.optim import make_optimizer, make_schedule
@@ -188,6 +189,20 @@ class Data(NamedTuple):
     def fingerprint(self) -> str:
         """Of both splits, in this order."""
         return f"{self.train.fingerprint}/{self.test.fingerprint}"
+
+
+def evaluation_batches(
+    source: Source, config: Config, mesh: Mesh
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process' rows of batches that hold each example to evaluate on once."""
+    return eval_batches(
+        source,
+        batch_size=config.eval.batch_size,
+        examples=config.eval.examples,
+        rows=sharding.local_rows(mesh, config.eval.batch_size),
+        workers=config.data.workers,
+        prefetch=config.data.prefetch,
+    )
 
 
 def device_line(mesh: Mesh) -> str:

@@ -25,7 +25,8 @@ from scipy import stats
 from wonn_jax import sharding
 from wonn_jax.checkpoint import write_atomically
 from wonn_jax.config import Config
-from wonn_jax.data.pipeline import Source, eval_batches
+from wonn_jax.data.pipeline import Source
+from wonn_jax.experiment import Experiment, evaluation_batches
 from wonn_jax.models import Model
 from wonn_jax.rng import initial_phases, stream_key
 from wonn_jax.step import init_variables, variables_specs
@@ -174,14 +175,7 @@ def collect(
     vote_step: Any, variables: dict[str, Any], source: Source, config: Config, mesh: Mesh
 ) -> Votes:
     """The votes of all examples of a source, in its order."""
-    batches = eval_batches(
-        source,
-        batch_size=config.eval.batch_size,
-        examples=config.eval.examples,
-        rows=sharding.local_rows(mesh, config.eval.batch_size),
-        workers=config.data.workers,
-        prefetch=config.data.prefetch,
-    )
+    batches = evaluation_batches(source, config, mesh)
     parts = [jax.device_get(vote_step(variables, sharding.put_batch(b, mesh))) for b in batches]
     examples = min(config.eval.examples or len(source), len(source))
     return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :examples], *parts)
@@ -351,17 +345,15 @@ def plot(path: Path, result: dict[str, Any], title: str) -> None:
 
 
 def run_votes(
-    model: Model,
-    task: Task,
+    experiment: Experiment,
     sets: dict[str, Any],
     source: Source,
-    config: Config,
-    mesh: Mesh,
     workdir: Path,
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """Votes with every set of weights; prints tables, writes `voting.json` and `voting.png`."""
-    step = make_vote_step(model, task, config, mesh)
+    """Votes with every set of weights; prints tables, writes `voting.json` and `voting_*.png`."""
+    config, mesh = experiment.config, experiment.mesh
+    step = make_vote_step(experiment.model, experiment.task, config, mesh)
     marks = readings(steps_of(config))
     results: dict[str, Any] = {}
     for name, variables in sets.items():
