@@ -4,20 +4,19 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.artist import Artist
 from matplotlib.colors import to_rgb
 
+from wonn_jax.colours import CROSSING, MAZE_COLOURS
 from wonn_jax.data.sudoku import repeated
-from wonn_jax.pictures import MAZE_COLOURS, draw_sudoku, plt
-from wonn_jax.tasks.maze import PATH
-
-CROSSING = "#8e44ad"
-"""Of a path through a wall."""
+from wonn_jax.pictures import draw_sudoku, plt
+from wonn_jax.tasks.maze import FREE, PATH, WALL
 
 
 def maze_image(tokens: np.ndarray, path: np.ndarray) -> np.ndarray:
     """A maze with the probability of the path `[H, W]` laid over it, as RGB `[H, W, 3]`."""
     board = np.array([to_rgb(c) for c in MAZE_COLOURS.values()])[tokens]
-    for cells, colour in ((tokens == 0, CROSSING), (tokens == 1, MAZE_COLOURS["path"])):
+    for cells, colour in ((tokens == WALL, CROSSING), (tokens == FREE, MAZE_COLOURS["path"])):
         share = np.where(cells, path, 0.0)[..., None]
         board = (1 - share) * board + share * np.array(to_rgb(colour))
     return board
@@ -49,7 +48,7 @@ def save_dynamics(
         2, 1, figsize=(5, 6.4), height_ratios=(5, 1), layout="constrained"
     )
 
-    def draw(frame: int) -> None:
+    def draw(frame: int) -> list[Artist]:
         now = min(frame, steps - 1)
         above.clear()
         below.clear()
@@ -65,11 +64,12 @@ def save_dynamics(
         below.plot(np.arange(1, now + 2), energies[: now + 1], color="#d7263d")
         below.set(xlabel="step", ylabel="energy before it", xlim=(0.5, steps + 0.5))
         below.spines[["top", "right"]].set_visible(False)
+        return [above, below]
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if moving:
         # The last step stays: as frames of its own, which every viewer shows alike.
-        movie = FuncAnimation(figure, draw, frames=steps + 9)  # type: ignore[arg-type]
+        movie = FuncAnimation(figure, draw, frames=steps + 9)
         movie.save(path, writer=PillowWriter(fps=1000 // milliseconds), dpi=80)
     else:
         draw(steps - 1)

@@ -13,13 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
-MAZE_COLOURS = {
-    "wall": "#1b1b1b",
-    "free": "#f4f1ea",
-    "start": "#d7263d",
-    "goal": "#1b998b",
-    "path": "#3d7eff",
-}
+from wonn_jax.colours import MAZE_COLOURS
+
 _GIVEN, _RIGHT, _WRONG = "#1b1b1b", "#3d7eff", "#d7263d"
 
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wonn_jax.colours import CROSSING, MAZE_COLOURS, rgb
 from wonn_jax.data import maze, sudoku
-
-WALL, FREE, START, GOAL = range(4)
+from wonn_jax.tasks.maze import FREE, GOAL, PATH, START, WALL
 
 _LINES = "+-|─│┌┐└┘├┤┬┴┼━┃┏┓┗┛┣┫┳┻╋═║╔╗╚╝╠╣╦╩╬"
 _MEANING = {
@@ -251,21 +251,22 @@ def judge_sudoku(given: np.ndarray, digits: np.ndarray) -> SudokuVerdict:
 
 # --- In a terminal --------------------------------------------------------------------------------
 
-_WALL_OF, _FREE_OF, _START_OF, _GOAL_OF, _PATH_OF, _CROSSING_OF = range(6)
+_CROSSING = PATH + 1
 _PLAIN = ("##", "  ", "S ", "G ", "··", "!!")
-_BACKGROUND = ("27;27;27", "244;241;234", "215;38;61", "27;153;139", "61;126;255", "142;68;173")
+_BACKGROUND = [rgb(colour) for colour in (*MAZE_COLOURS.values(), CROSSING)]
 
 
 def show_maze(tokens: np.ndarray, marked: np.ndarray, colour: bool) -> str:
     """A maze and its marked cells, two characters a cell; '!!' is a path through a wall."""
-    look = np.where(marked & (tokens == FREE), _PATH_OF, tokens)
-    look = np.where(marked & (tokens == WALL), _CROSSING_OF, look)
+    look = np.where(marked & (tokens == FREE), PATH, tokens)
+    look = np.where(marked & (tokens == WALL), _CROSSING, look)
 
     def cell(kind: int) -> str:
         if not colour:
             return _PLAIN[kind]
-        letters = _PLAIN[kind] if kind in (_START_OF, _GOAL_OF) else "  "
-        return f"\x1b[48;2;{_BACKGROUND[kind]};38;2;255;255;255m{letters}"
+        letters = _PLAIN[kind] if kind in (START, GOAL) else "  "
+        red, green, blue = _BACKGROUND[kind]
+        return f"\x1b[48;2;{red};{green};{blue};38;2;255;255;255m{letters}"
 
     end = "\x1b[0m" if colour else ""
     return "\n".join("".join(cell(kind) for kind in row) + end for row in look)

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from wonn_jax.checkpoint import named_fields, write_atomically
+from wonn_jax.colours import CROSSING, MAZE_COLOURS, rgb
 from wonn_jax.data import load_source
 from wonn_jax.metrics import read_lines
 from wonn_jax.solve import Answer, answer, load_network
+from wonn_jax.tasks.maze import PATH
 
 BOARDS = 3
 """Test boards whose dynamics are shown."""
@@ -94,15 +96,6 @@ def dynamics(task: str, boards: list[tuple[np.ndarray, np.ndarray, Answer]]) -> 
 
     A frame of a maze has the probability of the path, 0 to 255; of a Sudoku the digits.
     """
-    from matplotlib.colors import to_rgb
-
-    from wonn_jax.animate import CROSSING
-    from wonn_jax.pictures import MAZE_COLOURS
-    from wonn_jax.tasks.maze import PATH
-
-    def rgb(colour: str) -> list[int]:
-        return [round(255 * x) for x in to_rgb(colour)]
-
     shown = []
     for tokens, target, found in boards:
         if task == "maze":

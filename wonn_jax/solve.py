@@ -30,7 +30,7 @@ from wonn_jax.experiment import Experiment
 from wonn_jax.interop import from_pytorch
 from wonn_jax.models import Model
 from wonn_jax.rng import example_keys, initial_phases, stream_key
-from wonn_jax.tasks.maze import PATH
+from wonn_jax.tasks.maze import GOAL, PATH, START, WALL
 
 
 class Network(NamedTuple):
@@ -214,7 +214,7 @@ def _read(task: str, file: str) -> list[np.ndarray]:
 
 
 def _solve_maze(found: Answer, tokens: np.ndarray, colour: bool) -> bool:
-    marked = (found.classes == PATH) & (tokens != 2) & (tokens != 3)
+    marked = (found.classes == PATH) & (tokens != START) & (tokens != GOAL)
     verdict = puzzles.judge_maze(tokens, marked)
     print(puzzles.show_maze(tokens, marked, colour))
     if verdict.shortest:
@@ -244,7 +244,7 @@ def _check_solvable(task: str, boards: list[np.ndarray]) -> None:
         if task == "maze":
             search = puzzles.search_maze(board)
             if search.moves < 0:
-                open_cells, reached = int((board > 0).sum()), int(search.reached.sum())
+                open_cells, reached = int((board != WALL).sum()), int(search.reached.sum())
                 raise ValueError(
                     f"{name} has no solution: from the start, a breadth-first search reaches "
                     f"{reached} of the {open_cells} open cells, and the goal is not among them."

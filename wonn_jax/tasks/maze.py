@@ -14,7 +14,7 @@ from jax import Array
 from wonn_jax.tasks.base import Batch, Counts, ratio, row_weight
 from wonn_jax.tasks.boards import BoardTask, counted
 
-FREE, START, GOAL, PATH = 1, 2, 3, 4
+WALL, FREE, START, GOAL, PATH = range(5)
 
 
 @dataclasses.dataclass(frozen=True)
