@@ -11,11 +11,13 @@ from jax.sharding import PartitionSpec as P
 
 from wonn_jax.dynamics import (
     Evolution,
+    Watch,
     evolve,
     evolve_until,
     interaction_energy,
     kuramoto,
     order_parameter,
+    share_changed,
     symmetry_broken_kuramoto,
     winfree_mean_field,
     winfree_step,
@@ -131,7 +133,7 @@ def test_dtype_is_that_of_the_phases(dtype):
         result = evolve(
             theta, wide, **model, step_size=np.float64(0.1), steps=2, trajectory=True, energies=True
         )
-        assert {x.dtype for x in result} == {np.dtype(dtype)}
+        assert {x.dtype for x in jax.tree.leaves(result)} == {np.dtype(dtype)}
 
 
 def test_energy_of_half_precision_is_float32():
@@ -314,6 +316,7 @@ def test_nothing_is_recorded_unless_asked_for():
                 True,
                 "trajectory" in asked,
                 "energies" in asked,
+                False,
             ]
 
 
@@ -642,18 +645,48 @@ def test_each_system_stops_when_its_energy_has_settled():
 
     stop = functools.partial(evolve_until, **model, step_size=0.1, tolerance=share)
     found = jax.jit(lambda theta: stop(theta, 0.0, limit=limit))(theta)
-    np.testing.assert_array_equal(found.steps, expected)
+    np.testing.assert_array_equal(found.taken, expected)
     for system, steps in enumerate(expected):
-        np.testing.assert_allclose(found.energy[system], energies[steps - 1, system], rtol=1e-5)
         np.testing.assert_allclose(
             found.theta[system], whole.trajectory[steps - 1, system], rtol=1e-4, atol=1e-5
         )
 
     short = stop(theta, 0.0, limit=3)
-    np.testing.assert_array_equal(short.steps, [3, 3, 3, 3])
+    np.testing.assert_array_equal(short.taken, [3, 3, 3, 3])
     np.testing.assert_allclose(short.theta, whole.trajectory[2], rtol=1e-5, atol=1e-6)
     none = stop(theta, 0.0, limit=0)
     np.testing.assert_array_equal(none.theta, theta)
-    assert np.isnan(none.energy).all()
+    assert not none.taken.any()
+    patient = stop(theta, 0.0, limit=limit, patience=3)
+    late = np.lib.stride_tricks.sliding_window_view(still, 3, axis=0).all(-1)
+    np.testing.assert_array_equal(patient.taken, late.argmax(0) + 4)
     with pytest.raises(ValueError, match="limit=-1"):
         stop(theta, 0.0, limit=-1)
+    with pytest.raises(ValueError, match="patience=0"):
+        stop(theta, 0.0, limit=1, patience=0)
+
+
+def test_each_system_stops_when_what_is_watched_has_settled():
+    """Here in which of 32 sectors every phase is: no energy is looked at."""
+    model = kuramoto(0.5 * jnp.ones((N, N)))._asdict()
+    theta, limit = normal(4, N, scale=2.0), 200
+
+    def sector(theta):
+        return jnp.floor(theta / (jnp.pi / 16)).astype(jnp.int32)
+
+    whole = evolve(theta, 0.0, **model, step_size=0.1, steps=limit, trajectory=True)
+    moved = np.diff(np.asarray(sector(whole.trajectory)), axis=0) != 0  # [limit - 1, 4, N]
+    still = np.lib.stride_tricks.sliding_window_view(moved.mean(-1) <= 0.2, 4, axis=0).all(-1)
+    expected = still.argmax(0) + 5
+    assert still.any(0).all() and len(set(expected.tolist())) > 1
+    found = evolve_until(
+        theta,
+        0.0,
+        **model,
+        step_size=0.1,
+        limit=limit,
+        tolerance=0.2,
+        patience=4,
+        watch=Watch(lambda theta, energy: sector(theta), share_changed),
+    )
+    np.testing.assert_array_equal(found.taken, expected)

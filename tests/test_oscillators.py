@@ -10,7 +10,7 @@ import pytest
 from wonn_jax import wrap
 from wonn_jax.coupling import AttentionCoupling, ConvolutionCoupling
 from wonn_jax.interactions import LearnedSensitivity, PatchInfluence
-from wonn_jax.oscillators import OscillatorLayer, per_layer
+from wonn_jax.oscillators import OscillatorLayer, Until, per_layer
 from wonn_jax.rotary import grid_positions
 
 WIDTH, HEIGHT, COLUMNS = 8, 5, 7
@@ -110,17 +110,19 @@ def test_nothing_is_recorded_unasked():
     assert evolution.theta.shape == state()[0].shape
 
 
-def test_steps_may_be_others_than_those_of_the_layer():
-    module = layer(steps=2)
+@pytest.mark.parametrize("together", [2**17, 1])  # all examples at once, or one after the other
+def test_each_example_stops_when_it_has_settled(monkeypatch, together):
+    monkeypatch.setattr("wonn_jax.recompute.AT_ONCE", together)
+    module = layer(steps=40)
     params, (theta, omega) = variables(module), state()
-
-    def run(steps):
-        return module.apply(params, theta, omega, steps=steps, trajectory=True).trajectory
-
-    long = run(4)
-    assert len(long) == 4
-    np.testing.assert_allclose(long[:2], run(None), atol=1e-5)
-    np.testing.assert_array_equal(module.apply(params, theta, omega, steps=0).theta, theta)
+    whole = module.apply(params, theta, omega, trajectory=True, energies=True)
+    change = np.abs(np.diff(whole.energies, axis=0) / whole.energies[1:])
+    tolerance = 1.01 * np.max([c.min() for c in change.T])  # each example falls below it
+    expected = (change <= tolerance).argmax(0) + 2
+    found = module.apply(params, theta, omega, until=Until(40, tolerance, 1))
+    np.testing.assert_array_equal(found.taken, expected)
+    stopped = whole.trajectory[expected - 1, np.arange(len(theta))]
+    np.testing.assert_allclose(found.theta, stopped, atol=1e-4)
 
 
 def test_step_size_scales_the_first_step():

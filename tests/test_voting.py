@@ -142,15 +142,19 @@ def test_one_device_and_four_write_the_same_and_solve_reads_the_run(tmp_path):
             "--mode=eval",
             "--config.eval.votes=5",
             "--config.eval.steps=4",
+            "--config.eval.stop=prediction",
+            "--config.eval.limit=6",
             f"--config.devices.cpu_devices={devices}",
             f"--config.eval.batch_size={4 + devices}",
         ]
         found = run(command(data, workdir, *more))
         assert found.returncode == 0, found.stderr
         assert "lowest final energy" in found.stdout
-        results.append((workdir / "voting.json").read_text())
+        assert "of the steps saved" in found.stdout
+        evaluation = json.loads((workdir / "eval.json").read_text())
+        results.append(((workdir / "voting.json").read_text(), evaluation["adaptive"]))
     assert results[0] == results[1] == results[2]
-    assert set(RULES) <= json.loads(results[0])["ema"]["accuracy"].keys()
+    assert set(RULES) <= json.loads(results[0][0])["ema"]["accuracy"].keys()
     assert (workdir / "voting_raw.png").stat().st_size > 10_000
 
     puzzle = tmp_path / "maze.txt"

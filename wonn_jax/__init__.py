@@ -10,7 +10,7 @@ Models, tasks and training live in the submodules.
 from wonn_jax.dynamics import (
     Evolution,
     Oscillators,
-    Settled,
+    Watch,
     evolve,
     evolve_until,
     interaction_energy,
@@ -27,7 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Evolution",
     "Oscillators",
-    "Settled",
+    "Watch",
     "evolve",
     "evolve_until",
     "interaction_energy",

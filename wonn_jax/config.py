@@ -146,6 +146,10 @@ class EvalConfig:
     steps: int = 0  # T of every layer; 0: that of training
     votes: int = 1  # --mode=eval: draws of the phases to choose from by energy; 1: no voting
     at_once: int = 0  # of these draws, how many a device works on together; 0: by their size
+    stop: str = "never"  # --mode=eval, each example: when its energy or prediction has settled
+    limit: int = 0  # then: most steps of a layer that stops; 0: as many as without
+    tolerance: float = 1e-3  # change that is none: relative, of the energy; share of classes
+    patience: int = 2  # steps in a row without one, before it stops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,6 +307,7 @@ def _check(config: Config) -> None:
     _one_of("task", config.task, TASKS)
     _one_of("optimizer.name", o.name, OPTIMIZERS)
     _one_of("optimizer.schedule", o.schedule, SCHEDULES)
+    _one_of("eval.stop", e.stop, ("never", "energy", "prediction"))
     _one_of("train.last_batch", t.last_batch, ("keep", "drop"))
     _at_least(
         1,
@@ -311,6 +316,7 @@ def _check(config: Config) -> None:
         eval__batch_size=e.batch_size,
         eval__draws=e.draws,
         eval__votes=e.votes,
+        eval__patience=e.patience,
         checkpoint__keep=config.checkpoint.keep,
         data__height=d.height,
         data__width=d.width,
@@ -334,6 +340,8 @@ def _check(config: Config) -> None:
         eval__pictures=e.pictures,
         eval__steps=e.steps,
         eval__at_once=e.at_once,
+        eval__limit=e.limit,
+        eval__tolerance=e.tolerance,
         optimizer__eps=o.eps,
         log__seconds=config.log.seconds,
         log__peak_flops=config.log.peak_flops,
@@ -477,11 +485,19 @@ def _check_model(config: Config) -> None:
 
 def _check_votes(config: Config) -> None:
     e, m = config.eval, config.model
-    if m.name == "resnet" and (e.votes > 1 or e.steps):
+    if m.name == "resnet" and (e.votes > 1 or e.steps or e.stop != "never"):
         raise ValueError(
-            f"config.eval.votes={e.votes} and config.eval.steps={e.steps} are "
-            "for oscillators, which config.model.name='resnet' has none of: leave them out."
+            f"config.eval.votes={e.votes}, config.eval.steps={e.steps} and "
+            f"config.eval.stop={e.stop!r} are for oscillators, which config.model.name='resnet' "
+            "has none of: leave them out."
         )
+    if e.stop == "never":
+        for name in ("limit", "tolerance", "patience"):
+            if getattr(e, name) != getattr(EvalConfig(), name):
+                raise ValueError(
+                    f"config.eval.{name}={getattr(e, name)} has no effect where nothing stops; use "
+                    "--config.eval.stop=prediction, or leave it out."
+                )
     if e.at_once and e.votes == 1:
         raise ValueError(
             f"config.eval.at_once={e.at_once} has no effect without voting; use "

@@ -32,16 +32,18 @@ Coupling = Callable[[Array], Array] | ArrayLike
 
 
 class Evolution(NamedTuple):
-    """What `evolve` returns.
+    """What `evolve` and `evolve_until` return.
 
     theta: final phases, the shape of the initial ones, rad.
     trajectory: phases after each step `[steps, *theta.shape]`, or None if not asked for.
     energies: energy of the state *before* each step `[steps, *batch]`, or None likewise.
+    taken: steps of each system until it had settled, int32 `[*batch]`; None if all take as many.
     """
 
     theta: Array
     trajectory: Array | None = None
     energies: Array | None = None
+    taken: Array | None = None
 
 
 def wrap(theta: ArrayLike) -> Array:
@@ -243,17 +245,29 @@ def evolve(
     return Evolution(theta, *recorded)
 
 
-class Settled(NamedTuple):
-    """What `evolve_until` returns.
+class Watch(NamedTuple):
+    """What `evolve_until` looks at to tell whether a system has settled.
 
-    theta: phases of each system when it was stopped, rad.
-    steps: steps that each has taken, int32 `[*batch]`.
-    energy: of the state before its last step `[*batch]`; NaN where none was taken.
+    observe: of the phases after a step and the energy before it, an array `[*batch, ...]`.
+    change: from what is observed after a step and after the one before, a number for each system
+      `[*batch]`, which is compared with the tolerance.
     """
 
-    theta: Array
-    steps: Array
-    energy: Array
+    observe: Callable[[Array, Array], Array]
+    change: Callable[[Array, Array], Array]
+
+
+def relative_change(now: Array, before: Array) -> Array:
+    """|now − before| / |now| of energies `[*batch]`; 0 where both are 0."""
+    return jnp.where(now == before, 0.0, jnp.abs(now - before) / jnp.abs(now))
+
+
+def share_changed(now: Array, before: Array) -> Array:
+    """Share of the cells whose class is another, of classes `[B, ...]`: `[B]`."""
+    return (now != before).reshape(len(now), -1).mean(-1)
+
+
+ENERGY = Watch(lambda theta, energy: energy, relative_change)
 
 
 def evolve_until(
@@ -266,38 +280,41 @@ def evolve_until(
     step_size: ArrayLike,
     limit: int,
     tolerance: ArrayLike,
+    patience: int = 1,
+    watch: Watch = ENERGY,
     event_ndim: int = 1,
     expand: PhaseMap | None = None,
-) -> Settled:
-    """Steps of `winfree_step` until the energy has settled, each system for itself.
+    axis_names: tuple[str, ...] = (),
+) -> Evolution:
+    """Steps of `winfree_step` until a system has settled, each for itself.
 
-    A system stops when the energy E changes from one step to the next by no more than
-    `tolerance` · |E|, and its phases then stay as they are; the whole stops with the last one, or
-    at the limit. A `lax.while_loop`: for inference, it has no derivative in reverse.
+    A system stops when what is watched, its energy if nothing else is said, has changed by no
+    more than `tolerance` in each of the last `patience` steps, and its phases then stay as they
+    are; the whole stops with the last one, or at the limit. A `lax.while_loop`: for inference, it
+    has no derivative in reverse.
 
     Args:
       theta, omega, sensitivity, influence, coupling, step_size, event_ndim, expand: as in
         `winfree_step`.
       limit: most steps to take, at least 0.
-      tolerance: relative change of the energy that counts as none; 0: only where it is exact.
+      tolerance: of the energy: its relative change that counts as none.
+      patience: steps in a row without a change that it takes to stop, at least 1.
+      watch: what is watched, and how its change is measured.
+      axis_names: mesh axes, inside `shard_map`, whose devices take as many steps as the last of
+        them needs. Those over which the coupling communicates have to: else they would wait for
+        each other.
 
     Returns:
-      A `Settled`.
+      An `Evolution` with `taken`.
 
     Raises:
-      ValueError: a negative limit, and whatever `winfree_step` raises.
+      ValueError: a negative limit, a patience below 1, and whatever `winfree_step` raises.
     """
-    if limit < 0:
-        raise ValueError(f"limit={limit} must not be negative.")
+    if limit < 0 or patience < 1:
+        raise ValueError(f"limit={limit} must not be negative, and patience={patience} at least 1.")
     batch = theta.shape[: theta.ndim - event_ndim]
-    dtype = jnp.promote_types(theta.dtype, jnp.float32)
 
-    def goes_on(carry):
-        step, _, _, _, active = carry
-        return (step < limit) & active.any()
-
-    def go_on(carry):
-        step, theta, taken, before, active = carry
+    def step(theta: Array) -> tuple[Array, Array]:
         moved, energy = winfree_step(
             theta,
             omega,
@@ -308,20 +325,37 @@ def evolve_until(
             event_ndim=event_ndim,
             expand=expand,
         )
-        theta = jnp.where(active.reshape(*batch, *[1] * event_ndim), moved, theta)
-        settled = jnp.abs(energy - before) <= tolerance * jnp.abs(energy)  # never at first: NaN
-        before = jnp.where(active, energy, before)
-        return step + 1, theta, taken + active, before, active & ~settled
+        return moved, watch.observe(moved, energy)
 
-    carry = (
-        0,
-        theta,
-        jnp.zeros(batch, jnp.int32),
-        jnp.full(batch, jnp.nan, dtype),
-        jnp.ones(batch, bool),
-    )
-    _, theta, taken, energy, _ = jax.lax.while_loop(goes_on, go_on, carry)
-    return Settled(theta, taken, energy)
+    def like(x, of_system: Array) -> Array:
+        """An array of every system `[*batch]` as one that broadcasts to x `[*batch, ...]`."""
+        return of_system.reshape(*batch, *[1] * (x.ndim - len(batch)))
+
+    def any_active(quiet: Array) -> Array:
+        active = (quiet < patience).any()
+        return jax.lax.pmax(active, axis_names) if axis_names else active
+
+    def goes_on(carry):
+        number, _, _, _, _, more = carry
+        return (number < limit) & more
+
+    def go_on(carry):
+        number, theta, taken, before, quiet, _ = carry
+        active = quiet < patience
+        moved, now = step(theta)
+        theta = jnp.where(like(theta, active), moved, theta)
+        still = (number > 0) & (watch.change(now, before) <= tolerance)
+        quiet = jnp.where(active, jnp.where(still, quiet + 1, 0), quiet)
+        before = jnp.where(like(now, active), now, before)
+        return number + 1, theta, taken + active, before, quiet, any_active(quiet)
+
+    # Zeros made of the phases: inside `shard_map` they vary over the devices, as these do.
+    none = jnp.zeros_like(theta, jnp.int32).sum(tuple(range(len(batch), theta.ndim)))
+    seen = jax.eval_shape(lambda x: step(x)[1], theta)
+    before = jnp.zeros(seen.shape, seen.dtype) + like(seen, none).astype(seen.dtype)
+    start = (0, theta, none, before, none, any_active(none))
+    _, theta, taken, *_ = jax.lax.while_loop(goes_on, go_on, start)
+    return Evolution(theta, taken=taken)
 
 
 def order_parameter(theta: Array, axis: int | tuple[int, ...] = -1) -> Array:

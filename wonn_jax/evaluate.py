@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from wonn_jax import adaptive
 from wonn_jax.checkpoint import Checkpoints, flatten, write_atomically
 from wonn_jax.config import Config
 from wonn_jax.data import load_source
@@ -150,9 +151,11 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
         for name, variables in sets.items()
     }
     print(metrics_table(results))
+    report: dict[str, Any] = {"weights": origin, "data": source.fingerprint, **results}
+    if config.eval.stop != "never":
+        report["adaptive"] = adaptive.compare(experiment, sets, source)
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
-        report = {"weights": origin, "data": source.fingerprint, **results}
         write_atomically(workdir / "eval.json", json.dumps(report, indent=2) + "\n")
     if config.eval.votes > 1:
         about = {"weights": origin, "data": source.fingerprint, "seed": config.seed}

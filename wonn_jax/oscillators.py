@@ -1,6 +1,6 @@
 """One layer of oscillators on a grid: S, I and a coupling, run for T steps."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ from jax import Array
 
 from wonn_jax.blockwise import RESIDUALS
 from wonn_jax.coupling import AttentionCoupling, ConvolutionCoupling
-from wonn_jax.dynamics import Evolution, PhaseMap, evolve
+from wonn_jax.dynamics import ENERGY, Evolution, PhaseMap, Watch, evolve, evolve_until
 from wonn_jax.interactions import (
     INTERACTIONS,
     TRIGONOMETRIC,
@@ -24,6 +24,21 @@ from wonn_jax.split_grid import ALONE, Axes, all_rows, first_row, sum_over
 from wonn_jax.trigonometry import cos
 
 COUPLINGS = ("attention", "convolution")
+
+
+class Until(NamedTuple):
+    """When a layer stops before its last step, see `evolve_until`.
+
+    limit: most steps.
+    tolerance: change that counts as none, of what is watched.
+    patience: steps in a row without one that it takes to stop.
+    watch: what is watched.
+    """
+
+    limit: int
+    tolerance: float
+    patience: int
+    watch: Watch = ENERGY
 
 
 def per_layer(values: tuple[int, ...], layers: int, name: str) -> tuple[int, ...]:
@@ -93,14 +108,15 @@ class OscillatorLayer(nn.Module):
         theta: Array,
         omega: Array,
         *,
-        steps: int | None = None,
         trajectory: bool = False,
         energies: bool = False,
+        until: Until | None = None,
     ) -> Evolution:
-        """theta (rad) and omega (rad per unit time) `[B, H, W, C]`; `steps` instead of T.
+        """theta (rad) and omega (rad per unit time) `[B, H, W, C]`.
 
         Returns:
           Phases `[B, H, W, C]`; on request the trajectory `[T, B, H, W, C]` and energies `[T, B]`.
+          With `until`, each example stops when it has settled: phases and the steps taken `[B]`.
         """
         interaction = self._interaction()
         grid = (-(-theta.shape[1] // self.group), -(-theta.shape[2] // self.group))
@@ -110,16 +126,20 @@ class OscillatorLayer(nn.Module):
             interaction.sensitivity(theta)
         policy = jax.checkpoint_policies.save_only_these_names(*RESIDUALS)
 
+        system: dict[str, Any] = {
+            **interaction._asdict(),
+            "coupling": coupling,
+            "step_size": self.step_size,
+            "event_ndim": 3,
+            "expand": lambda field: spread(field, self.group, *theta.shape[1:3]),
+        }
+
         def run(theta: Array, omega: Array) -> Evolution:
             evolution = evolve(
                 theta,
                 omega,
-                **interaction._asdict(),
-                coupling=coupling,
-                step_size=self.step_size,
-                steps=self.steps if steps is None else steps,
-                event_ndim=3,
-                expand=lambda field: spread(field, self.group, *theta.shape[1:3]),
+                **system,
+                steps=self.steps,
                 trajectory=trajectory,
                 energies=energies,
                 remat=self.remat,
@@ -127,8 +147,27 @@ class OscillatorLayer(nn.Module):
             )
             return _swap_time(evolution)
 
+        def settle(theta: Array, omega: Array) -> Evolution:
+            limit, tolerance, patience, watch = until
+            grid = self.axes.grid
+            whole = watch._replace(
+                observe=lambda theta, energy: watch.observe(theta, sum_over(energy, grid))
+            )
+            return evolve_until(
+                theta,
+                omega,
+                **system,
+                limit=limit,
+                tolerance=tolerance,
+                patience=patience,
+                watch=whole,
+                axis_names=self.axes.all if grid else (),
+            )
+
         # Layers do not couple examples, so all steps of a few can go before those of the next.
-        theta, phases, energy = _swap_time(map_examples(run, theta, omega))
+        if until is not None:
+            return map_examples(settle, theta, omega)
+        theta, phases, energy, _ = _swap_time(map_examples(run, theta, omega))
         if phases is not None:
             phases = all_rows(phases, self.axes.grid, axis=2)
         if energy is not None:

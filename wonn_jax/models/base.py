@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dynamics import Evolution
+from wonn_jax.dynamics import Evolution, Watch, share_changed
+from wonn_jax.oscillators import Until
 from wonn_jax.split_grid import Axes, own_rows
 
 
@@ -23,6 +24,38 @@ class Output(NamedTuple):
     logits: Array
     layers: tuple[Evolution, ...] = ()
     readings: Array | None = None
+
+
+class Stop(NamedTuple):
+    """When an example stops before the last step, at inference.
+
+    signal: 'energy', of every layer for itself, or 'prediction', in the last layer: the others
+      then take all their steps.
+    limit: most steps of a layer that stops; None: as many as without.
+    tolerance: change that counts as none: of the energy, relative, or the share of the predicted
+      classes that change.
+    patience: steps in a row without one that it takes to stop.
+    """
+
+    signal: str
+    limit: int | None = None
+    tolerance: float = 1e-3
+    patience: int = 2
+
+    def of_layer(self, last: bool, steps: int, predict: Callable[[Array], Array]) -> Until | None:
+        """For one layer, of so many steps; `predict` makes classes of the last one's phases."""
+        if self.signal not in SIGNALS:
+            raise ValueError(f"signal={self.signal!r} is unknown; use one of {SIGNALS}.")
+        limit = steps if self.limit is None else self.limit
+        until = Until(limit, self.tolerance, self.patience)
+        if self.signal == "energy":
+            return until
+        if not last:
+            return None
+        return until._replace(watch=Watch(lambda theta, energy: predict(theta), share_changed))
+
+
+SIGNALS = ("energy", "prediction")
 
 
 class Model(Protocol):

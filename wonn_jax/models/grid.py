@@ -13,7 +13,7 @@ from jax import Array
 from wonn_jax.coupling import norm_groups
 from wonn_jax.dynamics import wrap
 from wonn_jax.layers import conv
-from wonn_jax.models.base import Output, read_early
+from wonn_jax.models.base import Output, Stop, read_early
 from wonn_jax.oscillators import OscillatorLayer, per_layer
 from wonn_jax.split_grid import ALONE, Axes, all_rows, own_rows
 from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
@@ -76,6 +76,7 @@ class GridModel(nn.Module):
         trajectory: bool = False,
         energies: bool = False,
         readings: tuple[int, ...] = (),
+        stop: Stop | None = None,
     ) -> Output:
         """Runs the network; where `axes` split the grid, inputs and logits are whole all the same.
 
@@ -90,6 +91,7 @@ class GridModel(nn.Module):
           trajectory, energies: record these in every layer.
           readings: numbers of steps of the last layer after which to read the answer, too; they
             need `trajectory`.
+          stop: when each example stops before the last step; nothing is recorded then.
         """
         table = self.param("frequency", nn.initializers.normal(1.0), (self.tokens, self.width))
         tokens, theta = (own_rows(x, self.axes.grid) for x in (tokens, theta))
@@ -102,7 +104,17 @@ class GridModel(nn.Module):
         else:
             injected = omega_in
 
-        lengths = per_layer(self.steps, self.layers, "steps")
+        lengths = per_layer(self.steps if steps is None else (steps,), self.layers, "steps")
+        readout = Readout((1, 3), self.axes, self.dtype, name="readout")
+        answer = conv(self.width, self.classes, 1, bias=True, dtype=self.dtype, name="logits")
+
+        def read(theta: Array) -> Array:
+            features = readout(theta, train=train, weight=weight)
+            return all_rows(answer(features).astype(self.phase_dtype), self.axes.grid)
+
+        def predict(theta: Array) -> Array:
+            return read(theta).argmax(-1)
+
         records = []
         for layer in range(self.layers):
             if layer > 0:
@@ -117,6 +129,9 @@ class GridModel(nn.Module):
                     dtype=self.dtype,
                     name=f"phase_transition_{layer}",
                 )(theta)
+            until = None
+            if stop is not None:
+                until = stop.of_layer(layer == self.layers - 1, lengths[layer], predict)
             evolution = OscillatorLayer(
                 self.width,
                 lengths[layer],
@@ -130,15 +145,8 @@ class GridModel(nn.Module):
                 axes=self.axes,
                 dtype=self.dtype,
                 name=f"layer_{layer}",
-            )(theta, omega, steps=steps, trajectory=trajectory, energies=energies)
+            )(theta, omega, trajectory=trajectory, energies=energies, until=until)
             theta = evolution.theta
             records.append(evolution)
-
-        readout = Readout((1, 3), self.axes, self.dtype, name="readout")
-        answer = conv(self.width, self.classes, 1, bias=True, dtype=self.dtype, name="logits")
-
-        def read(theta: Array) -> Array:
-            features = readout(theta, train=train, weight=weight)
-            return all_rows(answer(features).astype(self.phase_dtype), self.axes.grid)
 
         return Output(read(theta), tuple(records), read_early(read, records, readings, self.axes))

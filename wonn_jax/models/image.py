@@ -12,7 +12,7 @@ from jax import Array
 
 from wonn_jax.dynamics import wrap
 from wonn_jax.layers import BatchNorm, conv, dense
-from wonn_jax.models.base import Output, read_early
+from wonn_jax.models.base import Output, Stop, read_early
 from wonn_jax.oscillators import OscillatorLayer, per_layer
 from wonn_jax.split_grid import ALONE, Axes, mean_over, own_rows
 from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
@@ -98,6 +98,7 @@ class ImageModel(nn.Module):
         trajectory: bool = False,
         energies: bool = False,
         readings: tuple[int, ...] = (),
+        stop: Stop | None = None,
     ) -> Output:
         """Runs the network; where `axes` split the grid, inputs are whole all the same.
 
@@ -110,15 +111,28 @@ class ImageModel(nn.Module):
           trajectory, energies: record these in every layer.
           readings: numbers of steps of the last layer after which to read the answer, too; they
             need `trajectory`.
+          stop: when each example stops before the last step; nothing is recorded then.
         """
         widths = layer_widths(self.width, self.layers, self.widening)
-        lengths = per_layer(self.steps, self.layers, "steps")
+        lengths = per_layer(self.steps if steps is None else (steps,), self.layers, "steps")
         sides = (3,) * self.layers
         if self.coupling == "convolution":
             sides = per_layer(self.kernels[: self.layers], self.layers, "kernels")
         images, theta = (own_rows(x, self.axes.grid) for x in (images, theta))
         omega = self._stem(images, train, weight).astype(self.phase_dtype)
         theta = wrap(theta.astype(self.phase_dtype))
+        readout = Readout((self.readout_side, 1), self.axes, self.dtype, name="readout")
+        answer = dense(widths[-1], self.classes, dtype=self.dtype, name="logits")
+
+        def read(theta: Array) -> Array:
+            features = readout(theta, train=train, weight=weight)
+            # Of the whole grid at once: a sum of many cells, so not in bfloat16.
+            pooled = mean_over(features.astype(self.phase_dtype).mean((1, 2)), self.axes.grid)
+            return answer(pooled).astype(self.phase_dtype)
+
+        def predict(theta: Array) -> Array:
+            return read(theta).argmax(-1)
+
         records = []
         for layer, width in enumerate(widths):
             if layer > 0:
@@ -133,6 +147,9 @@ class ImageModel(nn.Module):
                     dtype=self.dtype,
                     name=f"phase_transition_{layer}",
                 )(theta)
+            until = None
+            if stop is not None:
+                until = stop.of_layer(layer == self.layers - 1, lengths[layer], predict)
             evolution = OscillatorLayer(
                 width,
                 lengths[layer],
@@ -150,18 +167,9 @@ class ImageModel(nn.Module):
                 axes=self.axes,
                 dtype=self.dtype,
                 name=f"layer_{layer}",
-            )(theta, omega, steps=steps, trajectory=trajectory, energies=energies)
+            )(theta, omega, trajectory=trajectory, energies=energies, until=until)
             theta = evolution.theta
             records.append(evolution)
-
-        readout = Readout((self.readout_side, 1), self.axes, self.dtype, name="readout")
-        answer = dense(widths[-1], self.classes, dtype=self.dtype, name="logits")
-
-        def read(theta: Array) -> Array:
-            features = readout(theta, train=train, weight=weight)
-            # Of the whole grid at once: a sum of many cells, so not in bfloat16.
-            pooled = mean_over(features.astype(self.phase_dtype).mean((1, 2)), self.axes.grid)
-            return answer(pooled).astype(self.phase_dtype)
 
         return Output(read(theta), tuple(records), read_early(read, records, readings, self.axes))
 
