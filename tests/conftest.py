@@ -6,6 +6,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from runs import command, run, write_mazes
 
 # Whoever runs the tests in the background may have Ctrl-C ignored, by all that they start too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -46,3 +47,11 @@ def reference_fixtures() -> pathlib.Path:
 def mesh():
     """All devices along one axis, 'data'."""
     return jax.make_mesh((4,), ("data",), (jax.sharding.AxisType.Auto,))
+
+
+@pytest.fixture(scope="session")
+def maze_run(tmp_path_factory) -> pathlib.Path:
+    """The workdir of a finished run of `runs.command`, to be read; copy it to change it."""
+    folder = tmp_path_factory.mktemp("maze")
+    run(command(write_mazes(folder / "data"), folder / "run")).check_returncode()
+    return folder / "run"

@@ -6,15 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from runs import command, run, write_mazes
+from runs import run
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    path = folder / "run"
-    run(command(write_mazes(folder), path)).check_returncode()
-    return path
+def workdir(maze_run, tmp_path_factory):
+    return shutil.copytree(maze_run, tmp_path_factory.mktemp("report") / "run")
 
 
 def report(workdir) -> subprocess.CompletedProcess[str]:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import command, run, write_mazes
+from runs import command, run
 
 from wonn_jax.config import default_config, freeze
 from wonn_jax.experiment import Experiment
@@ -133,9 +134,9 @@ def test_batches_change_nothing():
     np.testing.assert_allclose(found.final, whole.final, rtol=1e-3, atol=2e-3)
 
 
-def test_one_device_and_four_write_the_same_and_solve_reads_the_run(tmp_path):
-    data, workdir = write_mazes(tmp_path), tmp_path / "run"
-    run(command(data, workdir)).check_returncode()
+def test_one_device_and_four_write_the_same_and_solve_reads_the_run(maze_run, tmp_path):
+    workdir = shutil.copytree(maze_run, tmp_path / "run")
+    data = maze_run.parent / "data"
     results = []
     for devices in (1, 4, 1):
         more = [

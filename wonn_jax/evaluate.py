@@ -19,6 +19,7 @@ from wonn_jax.experiment import Experiment, data_line, device_line, evaluation_b
 from wonn_jax.interop import from_pytorch
 from wonn_jax.sharding import put_batch
 from wonn_jax.tasks import Task
+from wonn_jax.tasks.base import ratio
 from wonn_jax.voting import run_votes
 
 WEIGHTS = ("raw", "ema")
@@ -67,25 +68,33 @@ def evaluate(
         add(pending)
     if first is None:
         raise ValueError(f"{source!r} holds no example to evaluate on.")
-    draws = [task.summarise({name: float(x) for name, x in draw.items()}) for draw in totals]
-    return Evaluation(over_draws(draws), *first)
+    return Evaluation(over_draws([_metrics(task, draw) for draw in totals]), *first)
+
+
+def _metrics(task: Task, counts: dict[str, Any]) -> dict[str, float]:
+    """Metrics of the task, and the mean `energy` where there are oscillators."""
+    counts = {name: float(x) for name, x in counts.items()}
+    energy, examples = counts.pop("energy", None), counts.pop("energies", 0.0)
+    metrics = task.summarise(counts)
+    return metrics if energy is None else {**metrics, "energy": ratio(energy, examples)}
 
 
 def over_draws(results: list[dict[str, float]]) -> dict[str, float]:
     """Metrics of one draw of the initial phases, or of several and their ensemble, which is last.
 
     Of several draws: the mean of each metric, its spread as `NAME_std` (standard deviation, of
-    n − 1), and `ensemble_NAME`.
+    n − 1), and `ensemble_NAME`, but for the energy: an ensemble has none.
     """
     if len(results) == 1:
         return results[0]
     *draws, ensemble = results
     metrics: dict[str, float] = {}
-    for name in ensemble:
+    for name in draws[0]:
         values = [draw[name] for draw in draws]
         metrics[name] = float(np.mean(values))
         metrics[f"{name}_std"] = float(np.std(values, ddof=1))
-        metrics[f"ensemble_{name}"] = ensemble[name]
+        if name in ensemble:
+            metrics[f"ensemble_{name}"] = ensemble[name]
     return metrics
 
 

@@ -20,7 +20,8 @@ from wonn_jax.checkpoint import named_fields, write_atomically
 from wonn_jax.colours import CROSSING, MAZE_COLOURS, rgb
 from wonn_jax.data import load_source
 from wonn_jax.metrics import read_lines
-from wonn_jax.solve import Answer, answer, load_network
+from wonn_jax.network import load_network
+from wonn_jax.solve import Answer, answer
 from wonn_jax.tasks.maze import PATH
 
 BOARDS = 3
@@ -220,7 +221,7 @@ def page(workdir: Path) -> str:
 
 
 def _boards(workdir: Path, task: str) -> list[str]:
-    network = load_network(task, workdir)
+    network = load_network(workdir, task)
     source = load_source(network.config, "test")
     rng = np.random.default_rng(0)  # nothing about a test board is random
     examples = [source.example(i, rng) for i in range(min(BOARDS, len(source)))]

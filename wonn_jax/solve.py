@@ -9,9 +9,7 @@ read or has no solution.
 """
 
 import argparse
-import dataclasses
 import functools
-import json
 import logging
 import os
 import sys
@@ -20,26 +18,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from wonn_jax import puzzles
-from wonn_jax.config import Config, MeshConfig, default_config, freeze
-from wonn_jax.evaluate import imported_weights, saved_weights
-from wonn_jax.experiment import Experiment
-from wonn_jax.interop import from_pytorch
 from wonn_jax.models import Model
+from wonn_jax.network import Network, latest_run, load_network
 from wonn_jax.rng import example_keys, initial_phases, stream_key
 from wonn_jax.tasks.maze import GOAL, PATH, START, WALL
-
-
-class Network(NamedTuple):
-    """A trained network: `variables` are what `model.apply` takes."""
-
-    config: Config
-    model: Model
-    variables: dict[str, Any]
-    origin: str
 
 
 class Answer(NamedTuple):
@@ -55,71 +40,6 @@ class Answer(NamedTuple):
     probabilities: np.ndarray
     energies: np.ndarray
     draw_energies: np.ndarray
-
-
-def load_network(
-    task: str,
-    workdir: Path,
-    checkpoint: str = "last",
-    weights: str = "ema",
-    file: str = "",
-    heads: int = 8,
-) -> Network:
-    """The network of a run, or of a PyTorch file.
-
-    Args:
-      task: 'maze' or 'sudoku'.
-      workdir: of the run.
-      checkpoint: 'last', 'best' or a step.
-      weights: 'raw' or 'ema'.
-      file: PyTorch weights instead of a run; what they do not tell is as in the paper.
-      heads: of attention, which these weights do not tell.
-
-    Raises:
-      ValueError, FileNotFoundError: nothing there, or of another task.
-    """
-    if file:
-        config = _config_of_weights(task, file, heads)
-    else:
-        written = workdir / "config.json"
-        if not written.is_file():
-            raise FileNotFoundError(
-                f"{workdir} holds no run: there is no {written.name}. Give the --workdir of a run "
-                f"on {task}, or --weights=FILE; python -m wonn_jax.main trains one."
-            )
-        full = default_config()  # a run of an earlier version lacks later fields
-        full.update(ml_collections.ConfigDict(json.loads(written.read_text())))
-        config = freeze(full)
-        if config.task != task:
-            raise ValueError(
-                f"{workdir} is a run on {config.task}, not on {task}: give another --workdir."
-            )
-    evaluation = dataclasses.replace(config.eval, checkpoint=checkpoint, votes=1, at_once=0)
-    config = dataclasses.replace(config, mesh=MeshConfig(), eval=evaluation)
-    experiment = Experiment(config, devices=jax.devices()[:1])
-    if file:
-        sets, origin = imported_weights(experiment, file)
-        weights = "imported"
-    else:
-        sets, origin = saved_weights(experiment, workdir)
-    return Network(experiment.config, experiment.model, sets[weights], f"{origin}, {weights}")
-
-
-def _config_of_weights(task: str, file: str, heads: int) -> Config:
-    config = default_config()
-    config.task = task
-    if task == "sudoku":
-        config.data.height = config.data.width = 9
-        config.model.steps = (16,)
-    params = from_pytorch(Path(file).expanduser())["params"]
-    found = len(params["frequency"]) if "frequency" in params else 0
-    if found != {"maze": 4, "sudoku": 10}[task]:
-        kind = {4: "maze", 10: "sudoku"}.get(found, "images")
-        raise ValueError(f"{file} holds weights for {kind}, not for {task}.")
-    config.model.heads = heads
-    config.model.width = int(params["frequency"].shape[1])
-    config.model.layers = sum(name.startswith("layer_") for name in params)
-    return freeze(config)
 
 
 def answer(
@@ -183,22 +103,6 @@ def _watch(
         readings=tuple(range(1, length + 1)),
     )
     return jax.nn.softmax(output.readings[:, 0]), output.layers[-1].energies[:, 0]
-
-
-def latest_run(task: str, folder: Path = Path("runs")) -> Path:
-    """The run of a task in `folder` that was written to last."""
-    found = []
-    for written in folder.glob("*/config.json"):
-        states = written.parent / "checkpoints"
-        if states.is_dir() and json.loads(written.read_text()).get("task") == task:
-            found.append((states.stat().st_mtime_ns, written.parent))
-    if not found:
-        raise FileNotFoundError(
-            f"There is no run on {task} in {folder}/. Train one, with python -m wonn_jax.main "
-            f"--config=configs/{'maze_hard.py:small' if task == 'maze' else 'sudoku.py'}, or give "
-            "--workdir=RUN or --weights=FILE."
-        )
-    return max(found)[1]
 
 
 def _read(task: str, file: str) -> list[np.ndarray]:
@@ -296,8 +200,8 @@ def _run(options: argparse.Namespace, colour: bool) -> int:
     _check_solvable(options.task, boards)
     workdir = options.workdir or (Path() if options.weights else latest_run(options.task))
     network = load_network(
-        options.task,
         workdir.resolve(),
+        options.task,
         options.checkpoint,
         options.use,
         options.weights,

@@ -212,32 +212,43 @@ def make_eval_step(model: Model, task: Task, config: Config, mesh: Mesh) -> jax.
     The phases of an example depend on the seed, the draw and its number alone: every
     evaluation, with whatever batch size, sees the same draws. Counts are a list: of each of
     the `eval.draws` draws of initial phases, and if these are several, of their ensemble, which
-    averages the predicted probabilities. Predicted are the classes of the first draw.
+    averages the predicted probabilities. With those of the task, a draw has `energy`, of the last
+    layer before its last step, summed over the `energies` examples. Predicted are the classes of
+    the first draw.
     """
     many = mesh.size > 1
     variables_like = jax.eval_shape(lambda: init_variables(model, task, config))
     specs = variables_specs(variables_like, mesh)
     draws = config.eval.draws
+    oscillators = config.model.name != "resnet"
 
     def evaluate(variables: dict[str, Any], batch: Batch):
         if many:
             params = whole_parameters(variables["params"], specs["params"])
             variables, batch = {**variables, "params": params}, own_batch(batch)
 
-        def answer(draw: Array | int) -> Array:
+        def answer(draw: Array | int) -> tuple[Array, Array | None]:
             key = stream_key(config.seed, "evaluation phases", draw)
-            more = {"steps": config.eval.steps} if config.eval.steps else {}
+            more: dict[str, Any] = {"energies": True} if oscillators else {}
+            if config.eval.steps:
+                more["steps"] = config.eval.steps
             output: Any = model.apply(
                 variables, batch["input"], batch_phases(model, batch, key, config), **more
             )
-            return output.logits
+            return output.logits, output.layers[-1].energies[-1] if oscillators else None
 
         # One after the other: memory is that of one.
-        logits = jax.lax.map(answer, jnp.arange(draws)) if draws > 1 else answer(0)[None]
-        answers = list(logits)
         if draws > 1:
-            answers.append(jnp.log(jax.nn.softmax(logits).mean(0)))
-        counts = [task.counts(x, batch) for x in answers]
+            logits, energies = jax.lax.map(answer, jnp.arange(draws))
+        else:
+            logits, energies = jax.tree.map(lambda x: x[None], answer(0))
+        counts = [task.counts(x, batch) for x in logits]
+        if oscillators:
+            weight = row_weight(batch)
+            for draw, energy in zip(counts, energies, strict=True):
+                draw |= {"energy": (energy * weight).sum(), "energies": weight.sum()}
+        if draws > 1:
+            counts.append(task.counts(jnp.log(jax.nn.softmax(logits).mean(0)), batch))
         predictions = logits[0].argmax(-1)
         if many:
             # Devices along the grid agree; the maximum tells JAX so.

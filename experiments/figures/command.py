@@ -1,0 +1,92 @@
+"""The command line that all figures share: which network, which examples, where to write."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from wonn_jax.data import load_source
+from wonn_jax.network import Network, batch_of, load_network
+from wonn_jax.pictures import draw_maze, draw_sudoku
+
+BLUE, RED, GREEN, BROWN, GREY = "#3d7eff", "#d7263d", "#1b998b", "#b07d2b", "#999999"
+
+
+def figure_parser(description: str | None) -> argparse.ArgumentParser:
+    """Arguments of a figure that looks at a network."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("workdir", type=Path, help="of a run")
+    parser.add_argument("output", type=Path, help="PNG to write")
+    parser.add_argument("--checkpoint", default="last", help="last, best or a step")
+    parser.add_argument("--use", default="ema", choices=("ema", "raw"), help="averaged or raw")
+    parser.add_argument("--steps", type=int, default=0, help="T of every layer; 0: of training")
+    return parser
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    argv: list[str] | None,
+    draw: Callable[[argparse.Namespace], None],
+) -> int:
+    """Draws, and returns the exit status: 2 with a message if something is not as it must be."""
+    options = parser.parse_args(argv)
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of its own options
+    try:
+        if getattr(options, "steps", 0) < 0:
+            raise ValueError(f"--steps={options.steps} must not be negative.")
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        draw(options)
+    except (ValueError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    print(f"written   {options.output}")
+    return 0
+
+
+def examples(
+    options: argparse.Namespace, first: int, number: int
+) -> tuple[Network, dict[str, np.ndarray]]:
+    """The network of the command line, and so many test examples from the first one on.
+
+    Raises:
+      ValueError: examples that do not exist, or none.
+    """
+    network = load_network(options.workdir.resolve(), "", options.checkpoint, options.use)
+    if number < 1:
+        raise ValueError(f"{number} examples are none; at least 1 is needed.")
+    return network, batch_of(load_source(network.config, "test"), range(first, first + number))
+
+
+def describe(network: Network) -> str:
+    """A line on the network, for titles."""
+    m, d = network.config.model, network.config.data
+    kind = network.config.task
+    what = d.name if kind == "image" else f"{kind} {d.height}×{d.width}"
+    weights = network.origin.rpartition(", ")[2].upper() if "ema" in network.origin else "raw"
+    steps = ", ".join(map(str, m.steps))
+    return f"{what}, C {m.width}, L {m.layers}, T {steps}, {weights} weights"
+
+
+def draw_input(axes: Axes, network: Network, example: dict[str, np.ndarray]) -> None:
+    """The input of an example: a picture or a board."""
+    if network.config.task == "maze":
+        draw_maze(axes, example["input"])
+    elif network.config.task == "sudoku":
+        draw_sudoku(axes, example["input"], example["input"] > 0, example["input"])
+    else:
+        axes.imshow(example["input"])
+    axes.set_axis_off()
+
+
+def signed(value: float) -> str:
+    """'+0.25' or '−0.25'."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def row(batch: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    """One example of a batch."""
+    return {name: x[number] for name, x in batch.items()}

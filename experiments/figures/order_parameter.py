@@ -1,0 +1,93 @@
+"""Order parameter and energy over the steps, of one example and in the mean.
+
+    python -m experiments.figures.order_parameter runs/maze_hard-small order.png [--example=2]
+
+Left: Kuramoto's r = |mean of exp(iθ)|, of all oscillators of a layer at once, and of those of one
+channel, averaged over channels. Right: the energy of the state before each step. Lines: one test
+example; bands: mean and standard deviation of the first test examples. Layers follow each other.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from experiments.figures import command
+from wonn_jax.network import batch_of, watch
+from wonn_jax.pictures import plt
+
+AT_ONCE = 10
+"""Examples whose phases are in memory together."""
+
+
+def orders(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """r of all oscillators, and the mean over channels of theirs: `[T, B, H, W, C]` → `[T, B]`."""
+    arrows = np.exp(1j * theta)
+    return np.abs(arrows.mean((2, 3, 4))), np.abs(arrows.mean((2, 3))).mean(-1)
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Writes the figure."""
+    network, _ = command.examples(options, options.example, 1)
+    source = command.load_source(network.config, "test")
+    count = min(options.examples, len(source))
+    if count < 2:
+        raise ValueError(f"--examples={options.examples} must be at least 2, for a mean.")
+    numbers = [options.example, *range(count)]
+    together: list[np.ndarray] = []
+    for first in range(0, len(numbers), AT_ONCE):
+        some = numbers[first : first + AT_ONCE]
+        padded = some + [some[-1]] * (AT_ONCE - len(some))  # one compiled program for all
+        layers = watch(network, batch_of(source, padded), steps=options.steps).layers
+        both = [orders(np.asarray(layer.trajectory)) for layer in layers]
+        series = (
+            np.concatenate([whole for whole, _ in both]),
+            np.concatenate([each for _, each in both]),
+            np.concatenate([layer.energies for layer in layers]),
+        )
+        together.append(np.stack(series)[..., : len(some)])
+    whole, each, energy = np.concatenate(together, -1)  # [steps, 1 + count] each
+    ends = np.cumsum([len(layer.energies) for layer in layers])[:-1]
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.7), layout="constrained")
+    _plot(left, whole, command.BLUE, "all oscillators")
+    _plot(left, each, command.GREEN, "of one channel, mean over channels")
+    left.set(ylabel="order parameter r after the step", ylim=(0, 1))
+    _plot(right, energy, command.RED, "")
+    right.set(ylabel="energy before the step")
+    for axes in (left, right):
+        axes.set_xlabel("step" if not len(ends) else "step; dashed: the next layer")
+        for end in ends:
+            axes.axvline(end + 0.5, color=command.GREY, lw=0.8, ls="--")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(
+        f"Order and energy: test example {options.example} (lines), mean ± standard deviation of "
+        f"{count} (bands)\n{command.describe(network)}",
+        fontsize=10.5,
+    )
+    figure.savefig(options.output, dpi=130)
+    plt.close(figure)
+
+
+def _plot(axes: Axes, series: np.ndarray, colour: str, name: str) -> None:
+    """The first column as a line, mean and spread of the others as a band."""
+    steps = np.arange(1, len(series) + 1)
+    mean, spread = series[:, 1:].mean(1), series[:, 1:].std(1)
+    axes.fill_between(steps, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0)
+    axes.plot(steps, mean, color=colour, lw=1, ls="--", label=f"{name}, mean" if name else "mean")
+    label = f"{name}, one example" if name else "one example"
+    axes.plot(steps, series[:, 0], "o-", ms=3, color=colour, label=label)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = command.figure_parser(__doc__)
+    parser.add_argument("--example", type=int, default=0, help="number in the test split")
+    parser.add_argument("--examples", type=int, default=50, help="for the mean")
+    return command.run(parser, argv, draw)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

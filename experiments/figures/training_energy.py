@@ -1,0 +1,67 @@
+"""Energy and accuracy during training, from the metrics file of a run (the paper's Fig. 8).
+
+    python -m experiments.figures.training_energy runs/maze_hard-small energy.png
+
+At each evaluation, over all test examples: the mean energy of the last layer before its last step,
+and the share of right answers, with raw and with averaged weights.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+from experiments.figures import command
+from wonn_jax.metrics import read_lines
+
+WEIGHTS = {"raw": command.BROWN, "ema": command.GREEN}
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Writes the figure."""
+    written = options.workdir / "metrics.jsonl"
+    if not written.is_file():
+        raise FileNotFoundError(f"{options.workdir} holds no run: there is no {written.name}.")
+    lines = [line for line in read_lines(written) if line["kind"] == "test"]
+    if not lines:
+        raise ValueError(f"{written} has no evaluation yet.")
+    lines = [line for line in lines if "raw_energy" in line]
+    if not lines:
+        raise ValueError(
+            f"{written} has no energies: the model has no oscillators, or the run was made by a "
+            "version that did not record them."
+        )
+    steps = [line["step"] for line in lines]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.5), layout="constrained")
+    for weights, colour in WEIGHTS.items():
+        energy = [line[f"{weights}_energy"] for line in lines]
+        accuracy = [100 * line[f"{weights}_accuracy"] for line in lines]
+        left.plot(steps, energy, "o-", ms=3, color=colour, label=f"{weights} weights")
+        right.plot(steps, accuracy, "o-", ms=3, color=colour, label=f"{weights} weights")
+    left.set(xlabel="training step", ylabel="mean final energy")
+    right.set(xlabel="training step", ylabel="right test examples, %", ylim=(0, 100))
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(
+        f"Energy and accuracy on the test split during training: {options.workdir.name}"
+    )
+    figure.savefig(options.output, dpi=130)
+    plt.close(figure)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("workdir", type=Path, help="of a run")
+    parser.add_argument("output", type=Path, help="PNG to write")
+    return command.run(parser, argv, draw)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
