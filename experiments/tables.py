@@ -2,7 +2,7 @@
 
     python -m experiments.tables
 
-The paper's figures are in `experiments/paper_results.json`. A measurement is a file in
+The paper's figures are in `wonn_jax/paper_results.json`. A measurement is a file in
 `experiments/results/` that says which row it is of:
 
     {"paper_row": ["maze_hard", "WONN-trig L1T24"], "accuracy": 76.0, "command": "…",
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.benchmarks.results import markdown
+from wonn_jax.paper import results as paper_results
 
-PAPER = Path(__file__).parent / "paper_results.json"
 RESULTS = Path(__file__).parent / "results"
 FIELDS = ("paper_row", "accuracy", "command", "hardware", "date")
 
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: %(default)s")
     options = parser.parse_args(argv)
-    paper = json.loads(PAPER.read_text())
+    paper = paper_results()
     try:
         print(tables(paper, measurements(options.results, paper)))
     except (ValueError, OSError) as error:

@@ -13,9 +13,9 @@ from experiments.figures import (
     over_time,
     phase_distribution,
     phase_groups,
-    phases,
     training_energy,
 )
+from wonn_jax import phases
 from wonn_jax.dynamics import order_parameter as order
 
 FIGURES = (
@@ -109,7 +109,7 @@ def test_weights_by_hand():
     theta = np.array([[0.0, 0.0], [0.0, np.pi], [np.pi / 3, -np.pi / 3]])
     np.testing.assert_allclose(phases.weights(theta, 0.0), [1, 0.5, 0.5])
     np.testing.assert_allclose(phases.weights(theta, np.pi), [0, 0.5, 0], atol=1e-12)
-    difference = group_evolution.contrast(theta[None], np.array([0.0, np.pi]))
+    difference = phases.contrast(theta[None], np.array([0.0, np.pi]))
     np.testing.assert_allclose(difference, [[0.5, -0.5, 0.0]], atol=1e-12)
 
 

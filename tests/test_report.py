@@ -5,8 +5,13 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from runs import run
+
+from wonn_jax.dynamics import Evolution
+from wonn_jax.paper import rows_for
+from wonn_jax.report import group_dynamics
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def test_it_holds_everything_and_asks_for_nothing(workdir):
         assert part in text
     start = text.index('id="dynamics">') + len('id="dynamics">')
     data = json.loads(text[start : text.index("</script>", start)])
-    assert data["steps"] == 3 and len(data["boards"]) == 3
+    assert len(data["captions"]) == len(data["boards"]) == 3
     for board in data["boards"]:
         assert len(board["frames"]) == len(board["energies"]) == 3
         assert 0 <= min(map(min, board["frames"][-1])) <= max(map(max, board["frames"][-1])) <= 255
@@ -69,3 +74,31 @@ def test_the_slider_moves_the_board_in_a_browser(workdir):
         assert page.inner_text("#now") == "after step 2 of 3"
         assert page.evaluate("document.getElementById('board0').toDataURL()") != before
         assert not errors
+
+
+def test_groups_of_images_step_by_step():
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
+    layers = [
+        Evolution(None, rng.normal(size=(steps, 2, 3, 3, 8)), rng.normal(size=(steps, 2)))
+        for steps in (3, 4)
+    ]
+    data = json.loads(json.dumps(group_dynamics(pictures, layers)))
+    assert len(data["captions"]) == 7 and data["captions"][3] == "layer 2 of 2, step 1"
+    for board, picture in zip(data["boards"], pictures, strict=True):
+        np.testing.assert_array_equal(board["pixels"], picture)
+        assert len(board["frames"]) == len(board["energies"]) == 7
+        assert np.shape(board["frames"][0]) == (3, 3)
+        last = np.array(board["frames"][2])
+        assert last.max() == 127 or last.min() == -127  # in colours of its own range
+
+
+def test_the_figures_of_the_paper_for_a_run():
+    assert rows_for("maze", "cifar10")[0] == ("WONN-trig L1T24", "0.396M", 76.2)
+    assert rows_for("sudoku", "") == [("WONN-trig L1T16", "1.58M", 100.0)]
+    assert ("WONN-mlp C256", "12.04M", 76.2) in rows_for("image", "cifar100")
+    assert [name for name, _, _ in rows_for("image", "imagenet1k")] == [
+        "WONN-mlp C64-256",
+        "WONN-mlp C256",
+    ]
+    assert rows_for("image", "digits") == []

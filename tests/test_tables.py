@@ -5,8 +5,9 @@ import json
 import pytest
 
 from experiments import tables
+from wonn_jax.paper import results
 
-PAPER = json.loads(tables.PAPER.read_text())
+PAPER = results()
 RESULT = {"accuracy": 75.5, "command": "c", "hardware": "h", "date": "d"}
 
 

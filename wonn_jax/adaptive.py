@@ -181,7 +181,9 @@ def compare(experiment: Experiment, sets: dict[str, Any], source: Source) -> dic
         mean = max(1, round(passes["adaptive"].taken.mean()))
         way = "fewer fixed steps"
         passes[way], seconds[way] = collect(step(mean, None), variables, source, config, mesh)
-        results[name] = summarise(*passes.values(), limits)
+        results[name] = summarise(
+            passes["fixed"], passes["adaptive"], passes["fewer fixed steps"], limits
+        )
         print(
             f"\n{name} weights: stopped when the {stop.signal} has changed by no more than "
             f"{stop.tolerance:g} in {stop.patience} steps, at {limits[-1]} at the latest\n"

@@ -8,7 +8,7 @@ watched.layers[-1].trajectory                           # [T, 3, H, W, C], rad
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,7 +150,7 @@ def batch_of(source: Source, numbers: Iterable[int]) -> dict[str, np.ndarray]:
 
 
 def watch(
-    network: Network, batch: Batch, *, steps: int = 0, readings: tuple[int, ...] = ()
+    network: Network, batch: Mapping[str, Any], *, steps: int = 0, readings: tuple[int, ...] = ()
 ) -> Output:
     """What the network goes through on a batch: its output with all phases and energies, as NumPy.
 

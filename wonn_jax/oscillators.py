@@ -1,5 +1,7 @@
 """One layer of oscillators on a grid: S, I and a coupling, run for T steps."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -147,25 +149,9 @@ class OscillatorLayer(nn.Module):
             )
             return _swap_time(evolution)
 
-        def settle(theta: Array, omega: Array) -> Evolution:
-            limit, tolerance, patience, watch = until
-            grid = self.axes.grid
-            whole = watch._replace(
-                observe=lambda theta, energy: watch.observe(theta, sum_over(energy, grid))
-            )
-            return evolve_until(
-                theta,
-                omega,
-                **system,
-                limit=limit,
-                tolerance=tolerance,
-                patience=patience,
-                watch=whole,
-                axis_names=self.axes.all if grid else (),
-            )
-
         # Layers do not couple examples, so all steps of a few can go before those of the next.
         if until is not None:
+            settle = self._settle(until, system)
             return map_examples(settle, theta, omega)
         theta, phases, energy, _ = _swap_time(map_examples(run, theta, omega))
         if phases is not None:
@@ -173,6 +159,22 @@ class OscillatorLayer(nn.Module):
         if energy is not None:
             energy = sum_over(energy, self.axes.grid)
         return Evolution(theta, phases, energy)
+
+    def _settle(self, until: Until, system: dict[str, Any]) -> Callable[[Array, Array], Evolution]:
+        limit, tolerance, patience, watch = until
+        grid = self.axes.grid
+        whole = watch._replace(
+            observe=lambda theta, energy: watch.observe(theta, sum_over(energy, grid))
+        )
+        return functools.partial(
+            evolve_until,
+            **system,
+            limit=limit,
+            tolerance=tolerance,
+            patience=patience,
+            watch=whole,
+            axis_names=self.axes.all if grid else (),
+        )
 
     def _interaction(self) -> Interaction:
         if self.interaction not in INTERACTIONS:

@@ -1,7 +1,8 @@
 """One HTML file about a run: `python -m wonn_jax.report WORKDIR`.
 
-Everything is in the file itself: configuration, environment, curves, metrics, votes, and for boards
-an answer that assembles step by step under a slider. It asks no network for anything.
+Everything is in the file itself: configuration, environment, curves, metrics beside the paper's
+figures, votes, and the dynamics of some test examples under a slider: of boards the answer as it
+assembles, of images the phase groups as they form. It asks no network for anything.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import io
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,14 @@ from wonn_jax.checkpoint import named_fields, write_atomically
 from wonn_jax.colours import CROSSING, MAZE_COLOURS, rgb
 from wonn_jax.data import load_source
 from wonn_jax.metrics import read_lines
-from wonn_jax.network import load_network
+from wonn_jax.network import batch_of, load_network, watch
+from wonn_jax.paper import rows_for
+from wonn_jax.phases import bound, contrast, groups
 from wonn_jax.solve import Answer, answer
 from wonn_jax.tasks.maze import PATH
 
-BOARDS = 3
-"""Test boards whose dynamics are shown."""
-
-PAPER = {
-    "maze": "76.2 % exact boards on Maze-hard (30×30), 80.1 % with energy voting over 32 draws",
-    "sudoku": "100.0 % exact boards on SATNet's Sudoku",
-    "image": "94.5 to 95.3 % on CIFAR-10, 73.8 to 76.2 % on CIFAR-100, by size",
-}
-"""What the paper (arXiv 2605.20922) reports, of its own configurations."""
+SHOWN = 3
+"""Test examples whose dynamics are shown."""
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -51,9 +48,24 @@ const slider = document.getElementById('step'), label = document.getElementById(
 const mix = (a, b, s) => 'rgb(' + a.map((x, i) => Math.round((1 - s) * x + s * b[i])) + ')';
 function draw() {
   const step = Number(slider.value);
-  label.textContent = 'after step ' + (step + 1) + ' of ' + data.steps;
+  label.textContent = 'after ' + data.captions[step];
   data.boards.forEach((board, n) => {
     const canvas = document.getElementById('board' + n), pen = canvas.getContext('2d');
+    document.getElementById('energy' + n).textContent =
+      'energy before the step: ' + board.energies[step].toFixed(1);
+    if (data.task === 'image') {
+      const half = canvas.width / 2, map = board.frames[step];
+      const a = half / board.pixels.length, b = half / map.length;
+      board.pixels.forEach((row, y) => row.forEach((colour, x) => {
+        pen.fillStyle = 'rgb(' + colour + ')'; pen.fillRect(x * a, y * a, a + 1, a + 1);
+      }));
+      map.forEach((row, y) => row.forEach((now, x) => {
+        const share = Math.abs(now) / 127;
+        pen.fillStyle = mix([255, 255, 255], now > 0 ? data.first : data.second, share);
+        pen.fillRect(half + x * b, y * b, b + 1, b + 1);
+      }));
+      return;
+    }
     const rows = board.tokens.length, columns = board.tokens[0].length;
     const side = canvas.width / columns;
     board.tokens.forEach((row, y) => row.forEach((token, x) => {
@@ -76,8 +88,6 @@ function draw() {
       pen.fillRect(i * side - w / 2, 0, w, canvas.height);
       pen.fillRect(0, i * side - w / 2, canvas.width, w);
     }
-    document.getElementById('energy' + n).textContent =
-      'energy before the step: ' + board.energies[step].toFixed(1);
   });
 }
 slider.addEventListener('input', draw);
@@ -85,7 +95,7 @@ document.getElementById('play').addEventListener('click', () => {
   slider.value = 0; draw();
   const timer = setInterval(() => {
     slider.value = Number(slider.value) + 1; draw();
-    if (Number(slider.value) >= data.steps - 1) clearInterval(timer);
+    if (Number(slider.value) >= data.captions.length - 1) clearInterval(timer);
   }, 250);
 });
 draw();
@@ -112,14 +122,43 @@ def dynamics(task: str, boards: list[tuple[np.ndarray, np.ndarray, Answer]]) -> 
                 "energies": energies,
             }
         )
+    steps = len(shown[0]["energies"])
     return {
         "task": task,
-        "steps": len(shown[0]["energies"]),
+        "captions": [f"step {n + 1} of {steps}" for n in range(steps)],
         "colours": [rgb(c) for c in MAZE_COLOURS.values()],
         "path": rgb(MAZE_COLOURS["path"]),
         "crossing": rgb(CROSSING),
         "boards": shown,
     }
+
+
+def group_dynamics(pictures: np.ndarray, layers: Sequence[Any]) -> dict[str, Any]:
+    """The same of images: a frame has the contrast of the phase groups, −127 to 127.
+
+    Args:
+      pictures: `[B, H, W, 3]`, 0 to 255.
+      layers: their evolutions, with trajectories `[T, B, h, w, C]` and energies `[T, B]`.
+    """
+    shown = []
+    for n, picture in enumerate(pictures):
+        frames, energies = [], []
+        for layer in layers:
+            path = np.asarray(layer.trajectory)[:, n]
+            centres = groups(path[-1])
+            limit = bound(path[-1], centres)
+            for theta in path:
+                share = np.clip(contrast(theta, centres) / limit, -1, 1)
+                frames.append(np.rint(127 * share).astype(int).tolist())
+            energies += [float(x) for x in layer.energies[:, n]]
+        shown.append({"pixels": picture.tolist(), "frames": frames, "energies": energies})
+    captions = [
+        f"layer {number} of {len(layers)}, step {step + 1}"
+        for number, layer in enumerate(layers, 1)
+        for step in range(len(layer.energies))
+    ]
+    colours = {"first": [33, 102, 172], "second": [178, 24, 43]}
+    return {"task": "image", "captions": captions, **colours, "boards": shown}
 
 
 def curves(lines: list[dict[str, Any]]) -> str:
@@ -128,18 +167,25 @@ def curves(lines: list[dict[str, Any]]) -> str:
 
     train = [line for line in lines if line["kind"] == "train"]
     test = [line for line in lines if line["kind"] == "test"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    energies = [x for x in test if "raw_energy" in x]
+    count = 3 if energies else 2
+    figure, panels = plt.subplots(1, count, figsize=(5 * count, 3.4), layout="constrained")
+    left, right = panels[:2]
     left.plot([x["step"] for x in train], [x["loss"] for x in train], lw=0.7, color="#3d7eff")
     left.set(xlabel="step", ylabel="loss of training batches", yscale="log")
     for weights, colour in (("raw", "#b07d2b"), ("ema", "#1b998b")):
         accuracy = [100 * x[f"{weights}_accuracy"] for x in test]
         right.plot([x["step"] for x in test], accuracy, "o-", ms=3, color=colour, label=weights)
+        if energies:
+            energy = [x[f"{weights}_energy"] for x in energies]
+            panels[2].plot([x["step"] for x in energies], energy, "o-", ms=3, color=colour)
+            panels[2].set(xlabel="step", ylabel="mean final energy, test examples")
     right.set(xlabel="step", ylabel="right test examples, %")
     right.legend(frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)
     plt.close(figure)
-    return _image(buffer.getvalue(), "Loss and accuracy over steps")
+    return _image(buffer.getvalue(), "Loss, accuracy and energy over steps")
 
 
 def _image(data: bytes, title: str) -> str:
@@ -195,15 +241,16 @@ def page(workdir: Path) -> str:
             [(n, last[f"raw_{n}"], last.get(f"ema_{n}", "")) for n in names],
             ("on the test split", "raw weights", "EMA weights"),
         ),
-        f"<p>The paper (arXiv 2605.20922) reports {PAPER[task]}; its configurations are in "
-        "<code>configs/</code>, this run's is below.</p>",
+        *_paper(task, config["data"]["name"], last, read["run"]),
         "<h2>Training</h2>",
         curves(lines),
     ]
-    if task in ("maze", "sudoku"):
-        parts += _boards(workdir, task)
+    if config["model"]["name"] != "resnet":
+        parts += _dynamics(workdir, task)
     if read["voting"]:
         parts += _votes(read["voting"])
+        for picture in sorted(workdir.glob("voting_*.png")):
+            parts.append(_image(picture.read_bytes(), picture.name))
     for picture in sorted((workdir / "predictions").glob("step_*.png"))[-1:]:
         parts += ["<h2>Predictions</h2>", _image(picture.read_bytes(), picture.name)]
     fields = [(k, json.dumps(v)) for k, v in named_fields(config).items()]
@@ -220,30 +267,65 @@ def page(workdir: Path) -> str:
     )
 
 
-def _boards(workdir: Path, task: str) -> list[str]:
+def _paper(task: str, data: str, last: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    rows = rows_for(task, data)
+    if not rows:
+        return ["<p>The paper (arXiv 2605.20922) has no figure for these data.</p>"]
+    size = f"{run['parameters']:,}" if "parameters" in run else ""
+    ours = ["<this run>", size, *(f"{100 * last[f'{w}_accuracy']:.2f} %" for w in ("raw", "ema"))]
+    note = "Its configurations are in <code>configs/</code>, this run's is below."
+    if task in ("maze", "sudoku"):
+        kind = "Maze-hard, 30×30" if task == "maze" else "SATNet's boards"
+        note = f"The paper's boards are {kind}. {note}"
+    return [
+        "<p>Beside the paper's figures (arXiv 2605.20922):</p>",
+        _table(
+            [tuple(ours), *((name, n, f"{accuracy} %", "") for name, n, accuracy in rows)],
+            ("model", "parameters", "accuracy", "with EMA weights"),
+        ),
+        f"<p>{note}</p>",
+    ]
+
+
+def _dynamics(workdir: Path, task: str) -> list[str]:
     network = load_network(workdir, task)
     source = load_source(network.config, "test")
-    rng = np.random.default_rng(0)  # nothing about a test board is random
-    examples = [source.example(i, rng) for i in range(min(BOARDS, len(source)))]
-    shown = [
-        (np.asarray(x["input"]), np.asarray(x["target"]), answer(network, x["input"], draws=8))
-        for x in examples
-    ]
-    data = dynamics(task, shown)
+    batch = batch_of(source, range(min(SHOWN, len(source))))
     figures = []
-    for n, (_, target, found) in enumerate(shown):
-        wrong = int((found.classes != target).sum())
-        said = "exact" if not wrong else f"{wrong} of {target.size} cells differ from the label"
-        height = round(270 * target.shape[0] / target.shape[1])
+    if task == "image":
+        watched = watch(network, batch)
+        right = np.asarray(watched.logits).argmax(-1) == batch["target"]
+        data = group_dynamics(batch["input"], watched.layers)
+        width, height = 400, 200
+        captions = ["classified rightly" if x else "classified wrongly" for x in right]
+        what = (
+            "Beside each test image the two phase groups of a layer, blue and red: the weight of a "
+            "cell in the one less that in the other, against its mean, in colours of its own range "
+            "(EMA weights)."
+        )
+    else:
+        tokens, targets = np.asarray(batch["input"]), np.asarray(batch["target"])
+        found = [answer(network, board, draws=8) for board in tokens]
+        data = dynamics(task, list(zip(tokens, targets, found, strict=True)))
+        width, height = 270, round(270 * tokens.shape[1] / tokens.shape[2])
+        captions = []
+        for one, target in zip(found, targets, strict=True):
+            wrong = int((one.classes != target).sum())
+            differ = f"{wrong} of {target.size} cells differ from the label"
+            captions.append(differ if wrong else "exact")
+        what = (
+            "What the network would answer after each step (EMA weights; of 8 draws of the initial "
+            "phases the one with the lowest energy)."
+        )
+    for n, caption in enumerate(captions):
         figures.append(
-            f'<figure><canvas id="board{n}" width="270" height="{height}"></canvas>'
-            f'<figcaption>test board {n}: {said}<br><span id="energy{n}"></span></figcaption>'
+            f'<figure><canvas id="board{n}" width="{width}" height="{height}"></canvas>'
+            f'<figcaption>test example {n}: {caption}<br><span id="energy{n}"></span></figcaption>'
             "</figure>"
         )
-    last = data["steps"] - 1
+    last = len(data["captions"]) - 1
     return [
-        "<h2>Dynamics</h2><p>What the network would answer after each step (EMA weights; of 8 "
-        'draws of the initial phases the one with the lowest energy).</p><p><button id="play">play'
+        f'<h2>Dynamics</h2><p>{what}</p><p><button id="play">play'
         f'</button> <span id="now"></span><br><input id="step" type="range" min="0" max="{last}" '
         f'value="{last}" aria-label="step"></p>',
         *figures,

@@ -18,22 +18,11 @@ from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.artist import Artist
 
 from experiments.figures import command
-from experiments.figures.phases import distribution, groups, weights
 from wonn_jax.network import Network, watch
+from wonn_jax.phases import bound, contrast, distribution, groups
 from wonn_jax.pictures import plt
 
 COLUMNS = 8
-
-
-def contrast(theta: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Of one step `[H, W, C]`: weight in the first group less that in the second, less its mean."""
-    difference = weights(theta, centres[0]) - weights(theta, centres[1])
-    return difference - difference.mean()
-
-
-def bound(theta: np.ndarray, centres: np.ndarray) -> float:
-    """The range of colours, for all steps of a layer, from its last: all but a few extremes."""
-    return max(float(np.quantile(np.abs(contrast(theta, centres)), 0.98)), 1e-6)
 
 
 def draw(options: argparse.Namespace) -> None:

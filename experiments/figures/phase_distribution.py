@@ -12,8 +12,8 @@ import sys
 import numpy as np
 
 from experiments.figures import command
-from experiments.figures.phases import distance, distribution
 from wonn_jax.network import watch
+from wonn_jax.phases import distance, distribution
 from wonn_jax.pictures import plt
 
 

@@ -13,8 +13,8 @@ import sys
 import numpy as np
 
 from experiments.figures import command
-from experiments.figures.phases import distance, groups, weights
 from wonn_jax.network import watch
+from wonn_jax.phases import distance, groups, weights
 from wonn_jax.pictures import plt
 
 

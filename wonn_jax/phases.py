@@ -67,3 +67,14 @@ def weights(theta: np.ndarray, centre: float) -> np.ndarray:
       `[...]`.
     """
     return np.maximum(0, np.cos(theta - centre)).mean(-1)
+
+
+def contrast(theta: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Of one step `[H, W, C]`: weight in the first group less that in the second, less its mean."""
+    difference = weights(theta, centres[0]) - weights(theta, centres[1])
+    return difference - difference.mean()
+
+
+def bound(theta: np.ndarray, centres: np.ndarray) -> float:
+    """The range of colours, for all steps of a layer, from its last: all but a few extremes."""
+    return max(float(np.quantile(np.abs(contrast(theta, centres)), 0.98)), 1e-6)
