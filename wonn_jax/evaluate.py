@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from wonn_jax import adaptive
 from wonn_jax.checkpoint import Checkpoints, flatten, write_atomically
-from wonn_jax.config import Config
+from wonn_jax.config import Config, OptimizerConfig
 from wonn_jax.data import load_source
 from wonn_jax.data.pipeline import Source
 from wonn_jax.experiment import Experiment, data_line, device_line, evaluation_batches
@@ -140,7 +140,7 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
     Raises:
       ValueError, FileNotFoundError: no checkpoint, or one (or weights) of another model.
     """
-    experiment = Experiment(config)
+    experiment = Experiment(config if weights else with_trained_optimizer(config, workdir))
     sets, origin = (
         imported_weights(experiment, weights) if weights else saved_weights(experiment, workdir)
     )
@@ -170,6 +170,17 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict
         about = {"weights": origin, "data": source.fingerprint, "seed": config.seed}
         run_votes(experiment, sets, source, workdir, about)
     return results
+
+
+def with_trained_optimizer(config: Config, workdir: Path) -> Config:
+    """With the optimizer of the run in `workdir`: checkpoints hold its state, whoever asks."""
+    written = workdir / "config.json"
+    if not written.is_file():
+        return config
+    known = {field.name for field in dataclasses.fields(OptimizerConfig)}
+    fields = json.loads(written.read_text()).get("optimizer", {})
+    trained = OptimizerConfig(**{name: x for name, x in fields.items() if name in known})
+    return dataclasses.replace(config, optimizer=trained)
 
 
 def saved_weights(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], str]:
