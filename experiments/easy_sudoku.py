@@ -42,9 +42,13 @@ def main(argv: list[str] | None = None) -> int:
     if not 0 < fewest <= most <= 81:
         print(f"Error: --givens={options.givens} must be like 48,58, up to 81.", file=sys.stderr)
         return 2
-    inputs, labels = sudoku.generate(BOARDS, options.seed)
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        inputs, labels = sudoku.generate(BOARDS, options.seed)
+    except (ValueError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
     inputs = easier(inputs, labels, fewest, most, options.seed)
-    options.folder.mkdir(parents=True, exist_ok=True)
     digits = np.arange(1, 10)
     for name, boards in (("features", inputs), ("labels", labels)):
         np.save(options.folder / f"{name}.npy", (boards[..., None] == digits).astype(np.float32))

@@ -1,6 +1,5 @@
 """Figures from runs: what they compute, that they are drawn, and that bad input is said."""
 
-import json
 import shutil
 
 import numpy as np
@@ -16,6 +15,7 @@ from experiments.figures import (
     training_energy,
 )
 from wonn_jax import phases
+from wonn_jax.config import default_config
 from wonn_jax.dynamics import order_parameter as order
 
 FIGURES = (
@@ -56,10 +56,12 @@ def test_bad_input(maze_run, tmp_path, capsys):
     shutil.copy(maze_run / "config.json", old)
     image = tmp_path / "image"
     image.mkdir()
-    config = json.loads((maze_run / "config.json").read_text())
-    config["model"]["name"] = "resnet"
-    config["task"] = "image"
-    (image / "config.json").write_text(json.dumps(config))
+    config = default_config()
+    config.task, config.model.name = "image", "resnet"
+    (image / "config.json").write_text(config.to_json())
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "config.json").write_text("[]")
     for figure, run, more, message in (
         (over_time, maze_run, ["--example=16"], "Example 16 does not exist; they go from 0 to 15"),
         (phase_groups, maze_run, ["--examples=0"], "0 examples are none"),
@@ -70,13 +72,18 @@ def test_bad_input(maze_run, tmp_path, capsys):
         (phase_groups, old, [], "There is no checkpoint"),
         (training_energy, old, [], "no evaluation yet"),
         (training_energy, tmp_path, [], "holds no run"),
-        (phase_groups, image, [], ""),
+        (phase_groups, image, [], "a run of a ResNet, which has no oscillators"),
+        (phase_groups, damaged, [], "config.json holds a list, where an object is needed"),
+        (phase_groups, maze_run, ["--checkpoint=besst"], "must be last, best or a step"),
     ):
         assert figure.main([str(run), out, *more]) == 2, (figure, more)
         assert message in capsys.readouterr().err
     (old / "metrics.jsonl").write_text('{"kind": "test", "step": 1, "raw_accuracy": 0.0}\n')
     assert training_energy.main([str(old), out]) == 2
     assert "has no energies" in capsys.readouterr().err
+    (old / "metrics.jsonl").write_text('{"kind": "test", "step": 1, "raw_energy": 0.0}\n')
+    assert training_energy.main([str(old), out]) == 2
+    assert "lacks the field 'raw_accuracy'" in capsys.readouterr().err
 
 
 def test_a_sudoku_over_time(tmp_path):

@@ -97,8 +97,9 @@ def test_the_figures_of_the_paper_for_a_run():
     assert rows_for("maze", "cifar10")[0] == ("WONN-trig L1T24", "0.396M", 76.2)
     assert rows_for("sudoku", "") == [("WONN-trig L1T16", "1.58M", 100.0)]
     assert ("WONN-mlp C256", "12.04M", 76.2) in rows_for("image", "cifar100")
-    assert [name for name, _, _ in rows_for("image", "imagenet1k")] == [
+    assert [name for name, _, _ in rows_for("image", "imagenet", 1000)] == [
         "WONN-mlp C64-256",
         "WONN-mlp C256",
     ]
-    assert rows_for("image", "digits") == []
+    assert ("WONN-trig C256", "11.87M", 82.22) in rows_for("image", "imagenet", 100)
+    assert rows_for("image", "digits", 10) == []

@@ -111,7 +111,9 @@ def test_evaluation_does_not_depend_on_the_batch_size(data, finished):
         for weights in ("raw", "ema"):
             for name, value in found[weights].items():
                 if value == value:  # the precision of no path is NaN
-                    assert last[f"{weights}_{name}"] == pytest.approx(value, rel=1e-5), name
+                    slack = 1e-4 if name == "energy" else 1e-12  # a sum in which much cancels
+                    expected = pytest.approx(value, rel=1e-5, abs=slack)
+                    assert last[f"{weights}_{name}"] == expected, name
     written = json.loads((finished / "eval.json").read_text())
     assert written["raw"].keys() == results[0]["raw"].keys()
 

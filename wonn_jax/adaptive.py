@@ -1,8 +1,7 @@
 """Adaptive steps: every example stops when its energy or its prediction has settled.
 
-Beside it, from the same initial phases: the fixed number of steps, and a fixed number that is about
-the mean of what the examples took. That is what stopping has to beat: fewer steps for all are as
-cheap.
+Beside it, from the same initial phases: the fixed number of steps, and as many fixed steps in every
+layer as the examples took there in the mean. These cost the same, so stopping has to beat them.
 """
 
 import math
@@ -53,12 +52,21 @@ def fixed_steps(config: Config) -> tuple[int, ...]:
 
 
 def make_step(
-    model: Model, task: Task, config: Config, mesh: Mesh, *, steps: int | None, stop: Stop | None
+    model: Model,
+    task: Task,
+    config: Config,
+    mesh: Mesh,
+    *,
+    steps: tuple[int, ...],
+    stop: Stop | None = None,
 ) -> jax.stages.Wrapped:
-    """The compiled step `(variables, batch) -> Found`, from the first draw of `make_eval_step`."""
+    """The compiled step `(variables, batch) -> Found`, from the first draw of `make_eval_step`.
+
+    `steps` is T of each layer.
+    """
+    model = model.clone(steps=steps)
     many = mesh.size > 1
     specs = variables_specs(jax.eval_shape(lambda: init_variables(model, task, config)), mesh)
-    lengths = fixed_steps(config) if steps is None else (steps,) * config.model.layers
 
     def answer(variables: dict[str, Any], batch: Batch) -> Found:
         if many:
@@ -66,10 +74,10 @@ def make_step(
             variables, batch = {**variables, "params": params}, sharding.own_batch(batch)
         key = stream_key(config.seed, "evaluation phases", 0)
         theta = batch_phases(model, batch, key, config)
-        output: Any = model.apply(variables, batch["input"], theta, steps=steps, stop=stop)
+        output: Any = model.apply(variables, batch["input"], theta, stop=stop)
         taken = [
             np.int32(length) + 0 * batch["id"] if layer.taken is None else layer.taken
-            for length, layer in zip(lengths, output.layers, strict=True)
+            for length, layer in zip(steps, output.layers, strict=True)
         ]
         found = Found(task.verdicts(output.logits.argmax(-1), batch), jax.numpy.stack(taken, -1))
         if many:  # devices along the grid agree; the maximum tells JAX so
@@ -105,7 +113,7 @@ def collect(
 def summarise(
     fixed: Found, adaptive: Found, same: Found, limits: Sequence[float]
 ) -> dict[str, Any]:
-    """Answers of fixed, adaptive and fewer fixed steps, as numbers that JSON can hold.
+    """Answers of fixed, adaptive and as many fixed steps, as numbers that JSON can hold.
 
     `limits` are of each layer, infinite for one that does not stop. Steps are added up over layers.
     `difference` is adaptive − fixed, with its standard error over
@@ -121,7 +129,7 @@ def summarise(
         "steps saved": float(1 - steps.mean() / before),
         "quantiles": {f"{q} %": float(np.quantile(steps, q / 100)) for q in QUANTILES},
         "at the limit": float((adaptive.taken >= np.asarray(limits)).any(-1).mean()),
-        "fewer fixed steps": float(same.taken.sum(-1).mean()),
+        "as many fixed steps": float(same.taken.sum(-1).mean()),
         "metrics": {},
     }
     for name, right in adaptive.right.items():
@@ -131,7 +139,7 @@ def summarise(
             "adaptive": float(right.mean()),
             "difference": float(ahead.mean()),
             "standard error": float(ahead.std() / math.sqrt(max(len(ahead) - 1, 1))),
-            "fewer fixed steps": float(same.right[name].mean()),
+            "as many fixed steps": float(same.right[name].mean()),
         }
     return result
 
@@ -141,19 +149,21 @@ def table(result: dict[str, Any], seconds: dict[str, float]) -> str:
     rows = (
         ("fixed", "fixed steps"),
         ("adaptive", "mean steps"),
-        ("fewer fixed steps", "fewer fixed steps"),
+        ("as many fixed steps", "as many fixed steps"),
     )
     head = "".join(f"{name:>16}" for name in result["metrics"])
-    lines = [f"{'':20}{head}{'mean steps':>14}{'seconds':>10}"]
+    lines = [f"{'':22}{head}{'mean steps':>14}{'seconds':>10}"]
     for name, steps in rows:
         shares = "".join(f"{100 * m[name]:14.2f} %" for m in result["metrics"].values())
-        lines.append(f"{name:20}{shares}{result[steps]:14.2f}{seconds[name]:10.2f}")
+        lines.append(f"{name:22}{shares}{result[steps]:14.2f}{seconds[name]:10.2f}")
     for name, m in result["metrics"].items():
         change = f"{100 * m['difference']:+.2f} ± {100 * m['standard error']:.2f}"
         lines.append(f"adaptive − fixed: {change} points of {name}")
     stops = ", ".join(f"{q} by {n:g}" for q, n in result["quantiles"].items())
+    saved = 100 * result["steps saved"]
     lines.append(
-        f"{100 * result['steps saved']:.1f} % of the steps saved; stopped {stops}; "
+        (f"{saved:.1f} % of the steps saved" if saved >= 0 else f"{-saved:.1f} % more steps")
+        + f"; stopped {stops}; "
         f"{100 * result['at the limit']:.1f} % at the limit"
     )
     return "\n".join(lines)
@@ -168,26 +178,25 @@ def compare(experiment: Experiment, sets: dict[str, Any], source: Source) -> dic
     if stop.signal == "prediction":
         limits[:-1] = [math.inf] * (len(fixed) - 1)
 
-    def step(steps: int | None, stop: Stop | None) -> CompiledStep:
+    def step(steps: tuple[int, ...], stop: Stop | None = None) -> CompiledStep:
         made = make_step(experiment.model, experiment.task, config, mesh, steps=steps, stop=stop)
         return CompiledStep(made)
 
     results: dict[str, Any] = {}
-    usual, adaptive = step(config.eval.steps or None, None), step(config.eval.steps or None, stop)
+    usual, stopping = step(fixed), step(fixed, stop)
     for name, variables in sets.items():
-        passes, seconds = {}, {}
-        for way, made in (("fixed", usual), ("adaptive", adaptive)):
-            passes[way], seconds[way] = collect(made, variables, source, config, mesh)
-        mean = max(1, round(passes["adaptive"].taken.mean()))
-        way = "fewer fixed steps"
-        passes[way], seconds[way] = collect(step(mean, None), variables, source, config, mesh)
-        results[name] = summarise(
-            passes["fixed"], passes["adaptive"], passes["fewer fixed steps"], limits
-        )
+        adaptive, adaptive_seconds = collect(stopping, variables, source, config, mesh)
+        mean = tuple(max(1, round(x)) for x in adaptive.taken.mean(0).tolist())
+        passes = {"fixed": usual, "as many fixed steps": step(mean)}
+        found, seconds = {}, {"adaptive": adaptive_seconds}
+        for way, made in passes.items():
+            found[way], seconds[way] = collect(made, variables, source, config, mesh)
+        result = summarise(found["fixed"], adaptive, found["as many fixed steps"], limits)
+        results[name] = {**result, "seconds": seconds}
         print(
             f"\n{name} weights: stopped when the {stop.signal} has changed by no more than "
-            f"{stop.tolerance:g} in {stop.patience} steps, at {limits[-1]} at the latest\n"
-            f"{table(results[name], seconds)}",
+            f"{stop.tolerance:g} in {stop.patience} steps, at {limits[-1]:g} in the last layer at "
+            f"the latest\n{table(result, seconds)}",
             flush=True,
         )
     return results

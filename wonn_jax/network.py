@@ -61,11 +61,15 @@ def load_network(
     Raises:
       ValueError, FileNotFoundError: nothing there, of another task, or without oscillators.
     """
+    if checkpoint not in ("last", "best") and not checkpoint.isdigit():
+        raise ValueError(f"checkpoint={checkpoint!r} must be last, best or a step.")
     config = _config_of_weights(task, file, heads) if file else _config_of_run(workdir, task)
     evaluation = dataclasses.replace(
         config.eval, checkpoint=checkpoint, votes=1, at_once=0, stop="never"
     )
-    config = dataclasses.replace(config, mesh=MeshConfig(), eval=evaluation)
+    # Kernels of the device it was trained on may be none of this one.
+    model = dataclasses.replace(config.model, attention="auto")
+    config = dataclasses.replace(config, model=model, mesh=MeshConfig(), eval=evaluation)
     experiment = Experiment(config, devices=jax.devices()[:1])
     if file:
         sets, origin = imported_weights(experiment, file)
@@ -90,8 +94,11 @@ def _config_of_run(workdir: Path, task: str) -> Config:
             "one."
         )
     full = default_config()  # a run of an earlier version lacks later fields
-    full.update(ml_collections.ConfigDict(json.loads(written.read_text())))
-    config = freeze(full)
+    try:
+        full.update(ml_collections.ConfigDict(read_object(written)))
+        config = freeze(full)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{written} is no configuration of this version: {error}") from error
     if task and config.task != task:
         raise ValueError(
             f"{workdir} is a run on {config.task}, not on {task}: give another --workdir."
@@ -109,7 +116,7 @@ def _config_of_weights(task: str, file: str, heads: int) -> Config:
         config.model.steps = (16,)
     params = from_pytorch(Path(file).expanduser())["params"]
     found = len(params["frequency"]) if "frequency" in params else 0
-    if found != {"maze": 4, "sudoku": 10}[task]:
+    if found != {"maze": 4, "sudoku": 10}.get(task):
         kind = {4: "maze", 10: "sudoku"}.get(found, "images")
         raise ValueError(f"{file} holds weights for {kind}, not for {task}.")
     config.model.heads = heads
@@ -118,12 +125,31 @@ def _config_of_weights(task: str, file: str, heads: int) -> Config:
     return freeze(config)
 
 
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+      ValueError: that names the file, if it is no JSON or holds something else.
+    """
+    try:
+        found = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} holds a {type(found).__name__}, where an object is needed.")
+    return found
+
+
 def latest_run(task: str, folder: Path = Path("runs")) -> Path:
     """The run of a task in `folder` that was written to last."""
     found = []
     for written in folder.glob("*/config.json"):
         states = written.parent / "checkpoints"
-        if states.is_dir() and json.loads(written.read_text()).get("task") == task:
+        try:
+            ours = read_object(written).get("task") == task
+        except (ValueError, OSError):
+            continue  # a run that only begins, or a damaged one
+        if states.is_dir() and ours:
             found.append((states.stat().st_mtime_ns, written.parent))
     if not found:
         raise FileNotFoundError(

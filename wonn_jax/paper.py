@@ -12,19 +12,26 @@ def results() -> dict[str, Any]:
     return json.loads(RESULTS.read_text())
 
 
-def rows_for(task: str, data: str) -> list[tuple[str, str, float]]:
-    """Models of the paper on a task and data set: name, parameters as printed, accuracy in %.
+def rows_for(task: str, data: str, classes: int = 0) -> list[tuple[str, str, float]]:
+    """Models of the paper on a task: name, parameters as printed, accuracy in %.
 
-    Empty where the paper has none.
+    Args:
+      task: 'maze', 'sudoku' or 'image'.
+      data: of images, `config.data.name`.
+      classes: of ImageNet, 100 or 1000.
+
+    Returns:
+      A row for each; none where the paper has no figure.
     """
+    kind = task if task != "image" else f"imagenet {classes}" if data == "imagenet" else data
     table, column = {
         "maze": ("maze_hard", "acc"),
         "sudoku": ("sudoku", "acc"),
         "cifar10": ("cifar", "cifar10_acc"),
         "cifar100": ("cifar", "cifar100_acc"),
-        "imagenet100": ("imagenet", "imagenet100_acc"),
-        "imagenet1k": ("imagenet", "imagenet1k_acc"),
-    }.get(data if task == "image" else task, ("", ""))
+        "imagenet 100": ("imagenet", "imagenet100_acc"),
+        "imagenet 1000": ("imagenet", "imagenet1k_acc"),
+    }.get(kind, ("", ""))
     if not table:
         return []
     found = results()[table]

@@ -22,7 +22,7 @@ from wonn_jax.checkpoint import named_fields, write_atomically
 from wonn_jax.colours import CROSSING, MAZE_COLOURS, rgb
 from wonn_jax.data import load_source
 from wonn_jax.metrics import read_lines
-from wonn_jax.network import batch_of, load_network, watch
+from wonn_jax.network import batch_of, load_network, read_object, watch
 from wonn_jax.paper import rows_for
 from wonn_jax.phases import bound, contrast, groups
 from wonn_jax.solve import Answer, answer
@@ -216,12 +216,9 @@ def page(workdir: Path) -> str:
         raise FileNotFoundError(f"{workdir} holds no run: there is no config.json.")
     read = {}
     for name, file in files.items():
-        try:
-            read[name] = json.loads(file.read_text()) if file.is_file() else {}
-        except ValueError as error:
-            raise ValueError(f"{file} is no JSON: {error}.") from error
+        read[name] = read_object(file) if file.is_file() else {}
     config = read["config"]
-    lines = read_lines(workdir / "metrics.jsonl")
+    lines = [x for x in read_lines(workdir / "metrics.jsonl") if isinstance(x, dict)]
     test = [line for line in lines if line.get("kind") == "test"]
     if not test:
         raise FileNotFoundError(
@@ -241,12 +238,15 @@ def page(workdir: Path) -> str:
             [(n, last[f"raw_{n}"], last.get(f"ema_{n}", "")) for n in names],
             ("on the test split", "raw weights", "EMA weights"),
         ),
-        *_paper(task, config["data"]["name"], last, read["run"]),
+        *_paper(config, last, read["run"]),
         "<h2>Training</h2>",
         curves(lines),
     ]
     if config["model"]["name"] != "resnet":
-        parts += _dynamics(workdir, task)
+        try:
+            parts += _dynamics(workdir, task)
+        except (ValueError, OSError, ImportError) as error:  # the rest is worth showing
+            parts.append(f"<h2>Dynamics</h2><p>Not shown: {html.escape(str(error))}</p>")
     if read["voting"]:
         parts += _votes(read["voting"])
         for picture in sorted(workdir.glob("voting_*.png")):
@@ -267,12 +267,14 @@ def page(workdir: Path) -> str:
     )
 
 
-def _paper(task: str, data: str, last: dict[str, Any], run: dict[str, Any]) -> list[str]:
-    rows = rows_for(task, data)
+def _paper(config: dict[str, Any], last: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    task = config["task"]
+    rows = rows_for(task, config["data"]["name"], config["data"]["classes"])
     if not rows:
         return ["<p>The paper (arXiv 2605.20922) has no figure for these data.</p>"]
     size = f"{run['parameters']:,}" if "parameters" in run else ""
-    ours = ["<this run>", size, *(f"{100 * last[f'{w}_accuracy']:.2f} %" for w in ("raw", "ema"))]
+    raw, ema = (f"{100 * last[f'{weights}_accuracy']:.2f} %" for weights in ("raw", "ema"))
+    ours = ("this run", size, "", raw, ema)
     note = "Its configurations are in <code>configs/</code>, this run's is below."
     if task in ("maze", "sudoku"):
         kind = "Maze-hard, 30×30" if task == "maze" else "SATNet's boards"
@@ -280,8 +282,8 @@ def _paper(task: str, data: str, last: dict[str, Any], run: dict[str, Any]) -> l
     return [
         "<p>Beside the paper's figures (arXiv 2605.20922):</p>",
         _table(
-            [tuple(ours), *((name, n, f"{accuracy} %", "") for name, n, accuracy in rows)],
-            ("model", "parameters", "accuracy", "with EMA weights"),
+            [ours, *((name, n, f"{accuracy} %", "", "") for name, n, accuracy in rows)],
+            ("model", "parameters", "paper", "raw weights", "EMA weights"),
         ),
         f"<p>{note}</p>",
     ]

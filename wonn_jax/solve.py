@@ -194,8 +194,6 @@ def _run(options: argparse.Namespace, colour: bool) -> int:
     for name, least in (("votes", 1), ("steps", 0), ("seed", 0)):
         if (value := getattr(options, name)) < least:
             raise ValueError(f"--{name}={value} must be at least {least}.")
-    if options.checkpoint not in ("last", "best") and not options.checkpoint.isdigit():
-        raise ValueError(f"--checkpoint={options.checkpoint} must be last, best or a step.")
     boards = _read(options.task, options.file)
     _check_solvable(options.task, boards)
     workdir = options.workdir or (Path() if options.weights else latest_run(options.task))

@@ -40,7 +40,10 @@ def run(
             raise ValueError(f"--steps={options.steps} must not be negative.")
         options.output.parent.mkdir(parents=True, exist_ok=True)
         draw(options)
-    except (ValueError, OSError) as error:
+    except KeyError as error:
+        print(f"Error: a file of {options.workdir} lacks the field {error}.", file=sys.stderr)
+        return 2
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     print(f"written   {options.output}")
@@ -61,14 +64,17 @@ def examples(
     return network, batch_of(load_source(network.config, "test"), range(first, first + number))
 
 
-def describe(network: Network) -> str:
+def describe(network: Network, options: argparse.Namespace) -> str:
     """A line on the network, for titles."""
     m, d = network.config.model, network.config.data
     kind = network.config.task
     what = d.name if kind == "image" else f"{kind} {d.height}×{d.width}"
-    weights = network.origin.rpartition(", ")[2].upper() if "ema" in network.origin else "raw"
-    steps = ", ".join(map(str, m.steps))
-    return f"{what}, C {m.width}, L {m.layers}, T {steps}, {weights} weights"
+    weights = "EMA" if network.origin.rpartition(", ")[2] == "ema" else "raw"
+    trained = ", ".join(map(str, m.steps))
+    length = f"T {trained}"
+    if options.steps:
+        length = f"T {options.steps} (trained with {trained})"
+    return f"{what}, C {m.width}, L {m.layers}, {length}, {weights} weights"
 
 
 def draw_input(axes: Axes, network: Network, example: dict[str, np.ndarray]) -> None:

@@ -31,7 +31,7 @@ def draw(options: argparse.Namespace) -> None:
     layers = watch(network, batch, steps=options.steps).layers
     paths = [np.asarray(layer.trajectory)[:, 0] for layer in layers]  # [T, H, W, C] each
     example = command.row(batch, 0)
-    title = f"Phase groups, test example {options.example}\n{command.describe(network)}"
+    title = f"Phase groups, test example {options.example}\n{command.describe(network, options)}"
 
     columns = max(min(COLUMNS, len(path)) for path in paths) + 1
     figure, panels = plt.subplots(
@@ -55,7 +55,7 @@ def draw(options: argparse.Namespace) -> None:
             image = axes.imshow(shown_now, vmin=-limit, vmax=limit, cmap="RdBu")
             name = f"layer {layer + 1}, " if len(paths) > 1 and column == 1 else ""
             axes.set_title(f"{name}step {step}", fontsize=9)
-        figure.colorbar(image, ax=panels[layer], label="group 1 − group 2", shrink=0.8)
+        figure.colorbar(image, ax=panels[layer], label="group 1 − group 2 − mean", shrink=0.8)
     figure.suptitle(title, fontsize=11)
     figure.savefig(options.output, dpi=130)
     plt.close(figure)

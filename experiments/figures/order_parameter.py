@@ -14,7 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from experiments.figures import command
-from wonn_jax.network import batch_of, watch
+from wonn_jax.data import load_source
+from wonn_jax.network import batch_of, load_network, watch
 from wonn_jax.pictures import plt
 
 AT_ONCE = 10
@@ -29,8 +30,8 @@ def orders(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def draw(options: argparse.Namespace) -> None:
     """Writes the figure."""
-    network, _ = command.examples(options, options.example, 1)
-    source = command.load_source(network.config, "test")
+    network = load_network(options.workdir.resolve(), "", options.checkpoint, options.use)
+    source = load_source(network.config, "test")
     count = min(options.examples, len(source))
     if count < 2:
         raise ValueError(f"--examples={options.examples} must be at least 2, for a mean.")
@@ -64,7 +65,7 @@ def draw(options: argparse.Namespace) -> None:
         axes.legend(frameon=False, fontsize=8)
     figure.suptitle(
         f"Order and energy: test example {options.example} (lines), mean ± standard deviation of "
-        f"{count} (bands)\n{command.describe(network)}",
+        f"{count} (bands)\n{command.describe(network, options)}",
         fontsize=10.5,
     )
     figure.savefig(options.output, dpi=130)

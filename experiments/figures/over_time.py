@@ -5,7 +5,8 @@
 
 One row: a test board after some of the steps, and the label; below, its energy. In a maze the blue
 of a cell is the probability that it is on the path, purple through walls. In a Sudoku givens are
-black, right digits blue, wrong ones red.
+black, right digits blue, wrong ones red; in the animation, which does not know the label, those are
+red that break a rule.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def draw(options: argparse.Namespace) -> None:
     example = command.row(batch, 0)
     wrong = int((probabilities[-1].argmax(-1) != example["target"]).sum())
     said = "exact" if not wrong else f"{wrong} cells differ from the label at the end"
-    title = f"Test board {options.example}: {said}\n{command.describe(network)}"
+    title = f"Test board {options.example}: {said}\n{command.describe(network, options)}"
     boards(
         options.output, task, example["input"], example["target"], probabilities, energies, title
     )

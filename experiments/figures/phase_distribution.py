@@ -55,7 +55,7 @@ def draw(options: argparse.Namespace) -> None:
         axes.set_ylim(0, 1.12 * highest)
     panels[1, 0].set_ylabel("density per rad")
     figure.suptitle(
-        f"Final phases of the last layer (dotted: uniform)\n{command.describe(network)}"
+        f"Final phases of the last layer (dotted: uniform)\n{command.describe(network, options)}"
     )
     figure.savefig(options.output, dpi=130)
     plt.close(figure)

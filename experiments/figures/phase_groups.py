@@ -52,7 +52,9 @@ def draw(options: argparse.Namespace) -> None:
         )
     bar = figure.colorbar(image, ax=panels, label="weight of the cell in the group", shrink=0.5)
     bar.set_ticks([*image.get_clim()], labels=["least", "most"])
-    figure.suptitle(f"Phase groups of the last layer\n{command.describe(network)}", fontsize=11)
+    figure.suptitle(
+        f"Phase groups of the last layer\n{command.describe(network, options)}", fontsize=11
+    )
     figure.savefig(options.output, dpi=130)
     plt.close(figure)
 

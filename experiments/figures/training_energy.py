@@ -10,14 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
+import numpy as np
 
 from experiments.figures import command
 from wonn_jax.metrics import read_lines
+from wonn_jax.pictures import plt
 
 WEIGHTS = {"raw": command.BROWN, "ema": command.GREEN}
 
@@ -27,7 +24,8 @@ def draw(options: argparse.Namespace) -> None:
     written = options.workdir / "metrics.jsonl"
     if not written.is_file():
         raise FileNotFoundError(f"{options.workdir} holds no run: there is no {written.name}.")
-    lines = [line for line in read_lines(written) if line["kind"] == "test"]
+    read = [line for line in read_lines(written) if isinstance(line, dict)]
+    lines = [line for line in read if line.get("kind") == "test"]
     if not lines:
         raise ValueError(f"{written} has no evaluation yet.")
     lines = [line for line in lines if "raw_energy" in line]
@@ -39,10 +37,12 @@ def draw(options: argparse.Namespace) -> None:
     steps = [line["step"] for line in lines]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.5), layout="constrained")
     for weights, colour in WEIGHTS.items():
-        energy = [line[f"{weights}_energy"] for line in lines]
-        accuracy = [100 * line[f"{weights}_accuracy"] for line in lines]
+        energy, accuracy = (
+            np.array([line[f"{weights}_{name}"] for line in lines], float)  # null: not finite
+            for name in ("energy", "accuracy")
+        )
         left.plot(steps, energy, "o-", ms=3, color=colour, label=f"{weights} weights")
-        right.plot(steps, accuracy, "o-", ms=3, color=colour, label=f"{weights} weights")
+        right.plot(steps, 100 * accuracy, "o-", ms=3, color=colour, label=f"{weights} weights")
     left.set(xlabel="training step", ylabel="mean final energy")
     right.set(xlabel="training step", ylabel="right test examples, %", ylim=(0, 100))
     for axes in (left, right):
