@@ -64,16 +64,22 @@ def test_examples_stop_where_their_record_says(task, signal):
     np.testing.assert_array_equal(never.layers[-1].taken, [3, 3, 3, 3])
 
 
-@pytest.mark.parametrize("signal, tolerance", [("energy", 0.08), ("prediction", 0.06)])
+@pytest.mark.parametrize("signal, tolerance", [("energy", 0.3), ("prediction", 0.3)])
 def test_devices_change_nothing(signal, tolerance):
     """Split over examples and rows: no device waits for another, and the answers are the same."""
-    config = small("maze", stop=signal, tolerance=tolerance, limit=LIMIT)
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, height=6, width=6))
+    config = small("maze", stop=signal, tolerance=tolerance, limit=LIMIT, patience=1)
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, height=6, width=6),
+        model=dataclasses.replace(config.model, step_size=0.3),
+    )
     results = []
     for mesh, devices in ((MeshConfig(), 1), (MeshConfig(), 4), (MeshConfig(2, 1, 2), 4)):
         split = dataclasses.replace(config, mesh=mesh)
         e = Experiment(split, devices=jax.devices()[:devices])
         variables = init_variables(e.model, e.task, e.config)
+        # Larger maps than at the start of training, so that answers change.
+        variables = {**variables, "params": jax.tree.map(lambda x: 4 * x, variables["params"])}
         step = make_step(e.model, e.task, e.config, e.mesh, steps=(3,), stop=stop_of(config))
         results.append(jax.device_get(step(variables, batch_of(e, 4))))
     assert len(np.unique(results[0].taken)) > 1
