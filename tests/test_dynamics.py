@@ -349,7 +349,7 @@ def test_remat_changes_neither_values_nor_gradients(steps, remat, x64):
         )
 
     for kept, recomputed in zip(
-        run(theta, omega, matrix, 0), run(theta, omega, matrix, remat), strict=True
+        run(theta, omega, matrix, 0)[:3], run(theta, omega, matrix, remat)[:3], strict=True
     ):
         assert kept.shape == recomputed.shape
         np.testing.assert_allclose(recomputed, kept, rtol=1e-13, atol=1e-13)
@@ -471,7 +471,7 @@ def test_leading_axes_are_vmap(name, dtype):
     # The batch axes come after time in what is recorded.
     axes = Evolution(theta=0, trajectory=1, energies=1)
     mapped = jax.jit(jax.vmap(jax.vmap(run, out_axes=axes), out_axes=axes))(theta, omega)
-    for a, b in zip(together, mapped, strict=True):
+    for a, b in zip(together[:3], mapped[:3], strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, **tolerance(dtype))
     assert together.energies.shape == (4, 2, 3)
