@@ -270,7 +270,7 @@ def test_bfloat16_maps_keep_phases_energies_and_logits_in_float32(variables, log
     model = small(dtype=jnp.bfloat16)
     output, shapes = shapes_of(model, trajectory=True, energies=True, train=True)
     for evolution in output.layers:
-        assert {x.dtype for x in evolution} == {np.dtype(np.float32)}
+        assert {x.dtype for x in jax.tree.leaves(evolution)} == {np.dtype(np.float32)}
     assert output.logits.dtype == jnp.float32
     floats = [x.dtype for x in jax.tree.leaves(shapes) if jnp.issubdtype(x.dtype, jnp.floating)]
     assert set(floats) == {np.dtype(np.float32)}

@@ -80,7 +80,8 @@ def test_metrics_of_a_run(finished):
     assert [x["step"] for x in steps] == [1, 2, 3, 4, 5, 6]
     assert [x["step"] for x in tests] == [3, 6]
     assert all(np.isfinite(x["loss"]) and 0 <= x["accuracy"] <= 1 for x in steps)
-    names = {f"{w}_{m}" for w in ("raw", "ema") for m in ("loss", "accuracy", "top_5")}
+    metrics = ("loss", "accuracy", "top_5", "energy")
+    names = {f"{w}_{m}" for w in ("raw", "ema") for m in metrics}
     for line in tests:
         assert names == line.keys() - {"step", "kind"}
         for weights in ("raw", "ema"):
