@@ -17,8 +17,8 @@ one Xeon core (23 November 2026; experiments/results/cifar10_small.md).
 
 import ml_collections
 
-from wonn_jax import presets
 from wonn_jax.config import default_config
+from wonn_jax.tools import presets
 
 
 def get_config(preset: str = "trig-128") -> ml_collections.ConfigDict:

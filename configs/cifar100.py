@@ -12,8 +12,8 @@ constant, weight decay 1e-4, EMA 0.99 every 10 steps after 200, float32. The pap
 
 import ml_collections
 
-from wonn_jax import presets
 from wonn_jax.config import default_config
+from wonn_jax.tools import presets
 
 
 def get_config(preset: str = "trig-128") -> ml_collections.ConfigDict:

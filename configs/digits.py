@@ -8,8 +8,8 @@ C 32, L 2, T 3, 61,578 parameters: 98.6 % of 360 unseen digits right (raw and EM
 
 import ml_collections
 
-from wonn_jax import presets
 from wonn_jax.config import default_config
+from wonn_jax.tools import presets
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:

@@ -13,8 +13,8 @@ step after 25, bfloat16 maps. This configuration has not been run here.
 
 import ml_collections
 
-from wonn_jax import presets
 from wonn_jax.config import default_config
+from wonn_jax.tools import presets
 
 
 def get_config(preset: str = "mlp-64-256") -> ml_collections.ConfigDict:

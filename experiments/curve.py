@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from wonn_jax.metrics import read_lines
+from wonn_jax.train.metrics import read_lines
 
 COLOURS = ("#3d7eff", "#b07d2b", "#1b998b", "#d7263d")
 

@@ -161,7 +161,7 @@ def _results(arguments: list[list[str]]) -> list[Any]:
 
 def _speak(coordinator: str, index: int, count: int) -> None:
     """One process that speaks to the others: µs of a look, ms of a barrier, ms of a wish."""
-    from wonn_jax import hosts
+    from wonn_jax.dist import hosts
 
     hosts.join(hosts.Place(coordinator, index, count))
     agenda, times = hosts.Agenda(), 200
@@ -190,9 +190,12 @@ def _one(began: float) -> None:
     """One process: the command line, with a clock at its stages."""
     from absl import app, flags
 
-    from wonn_jax import hosts, launch, main, train
-    from wonn_jax.checkpoint import Checkpoints
-    from wonn_jax.experiment import CompiledStep
+    from wonn_jax import main
+    from wonn_jax.dist import hosts
+    from wonn_jax.tools import launch
+    from wonn_jax.train import loop as train
+    from wonn_jax.train.checkpoint import Checkpoints
+    from wonn_jax.train.experiment import CompiledStep
 
     spent = dict.fromkeys(STAGES, 0.0)
     spent["imports"] = time.time() - began

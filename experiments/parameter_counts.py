@@ -16,7 +16,7 @@ import ml_collections
 
 from wonn_jax.config import freeze
 from wonn_jax.models import build
-from wonn_jax.step import init_variables
+from wonn_jax.train.step import init_variables
 
 Change = Callable[[ml_collections.ConfigDict], None]
 

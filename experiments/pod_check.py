@@ -138,8 +138,8 @@ def compile_step(job: Job) -> dict[str, Any]:
 
     from experiments.benchmarks import tpu_program
     from wonn_jax.config import freeze
-    from wonn_jax.experiment import Experiment
-    from wonn_jax.tpu_attention import block_size
+    from wonn_jax.kernels.pallas import block_size
+    from wonn_jax.train.experiment import Experiment
 
     pod, model = PODS[job.pod], MODELS[job.model]
     get_config = importlib.import_module(f"configs.{model.card}").get_config
@@ -186,8 +186,8 @@ def read_by_hosts(job: Job) -> dict[str, int]:
     import numpy as np
     from jax.experimental import topologies
 
-    from wonn_jax import sharding
     from wonn_jax.config import MeshConfig
+    from wonn_jax.dist import mesh as sharding
 
     devices = topologies.get_topology_desc(PODS[job.pod].topology, "tpu").devices
     placed = sharding.by_row(sharding.make_mesh(MeshConfig(**job.axes), devices))

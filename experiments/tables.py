@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.benchmarks.results import markdown
-from wonn_jax.paper import results as paper_results
+from wonn_jax.tools.paper import results as paper_results
 
 RESULTS = Path(__file__).parent / "results"
 FIELDS = ("paper_row", "accuracy", "command", "hardware", "date")

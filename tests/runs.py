@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from wonn_jax import config as configuration
-from wonn_jax.checkpoint import Checkpoints, flatten
 from wonn_jax.data import maze
-from wonn_jax.experiment import Experiment
+from wonn_jax.train.checkpoint import Checkpoints, flatten
+from wonn_jax.train.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}

@@ -126,7 +126,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EmaConfig:
-    """Exponential moving average of weights and statistics; see `wonn_jax.ema`."""
+    """Exponential moving average of weights and statistics; see `wonn_jax.train.ema`."""
 
     decay: float = 0.995  # limit
     every: int = 10  # steps
@@ -189,7 +189,7 @@ class DeviceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How all devices of all hosts share the work; see `wonn_jax.sharding`.
+    """How all devices of all hosts share the work; see `wonn_jax.dist.mesh`.
 
     The three multiply to the number of devices; one of them may be -1, for what is left.
     """
@@ -300,8 +300,8 @@ _IMAGES = {
 
 def _check(config: Config) -> None:
     """Everything that can be known to be wrong without a device or data."""
-    from wonn_jax.optim import OPTIMIZERS, SCHEDULES
     from wonn_jax.tasks import TASKS
+    from wonn_jax.train.optim import OPTIMIZERS, SCHEDULES
 
     t, o, d, e = config.train, config.optimizer, config.data, config.eval
     _one_of("task", config.task, TASKS)
@@ -445,9 +445,9 @@ def _below_one(field: str, value: float) -> None:
 
 
 def _check_model(config: Config) -> None:
-    from wonn_jax.attention import IMPLEMENTATIONS
-    from wonn_jax.coupling import NORMS
-    from wonn_jax.oscillators import per_layer
+    from wonn_jax.kernels.attention import IMPLEMENTATIONS
+    from wonn_jax.nn.coupling import NORMS
+    from wonn_jax.nn.oscillators import per_layer
     from wonn_jax.rng import INITIAL_PHASES
 
     m = config.model
@@ -559,7 +559,7 @@ def check_attention(config: Config, backend: str) -> None:
     """Raises a ValueError if `model.attention` cannot be used on `backend`, 'cpu' say."""
     from jax import numpy as jnp
 
-    from wonn_jax.attention import refusal
+    from wonn_jax.kernels.attention import refusal
 
     m = config.model
     if m.name != "winfree" or m.coupling != "attention":
@@ -574,7 +574,7 @@ def check_attention(config: Config, backend: str) -> None:
 
 def _check_images(config: Config) -> None:
     from wonn_jax.data import IMAGE_SETS
-    from wonn_jax.oscillators import COUPLINGS, per_layer
+    from wonn_jax.nn.oscillators import COUPLINGS, per_layer
 
     d, a, m = config.data, config.augment, config.model
     _one_of("data.name", d.name, IMAGE_SETS)

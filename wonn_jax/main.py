@@ -6,12 +6,12 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from wonn_jax import hosts
 from wonn_jax.config import freeze
-from wonn_jax.describe import run_describe
-from wonn_jax.evaluate import run_eval
-from wonn_jax.launch import fail, parse_flags, prepare_devices
-from wonn_jax.train import Interrupted, train
+from wonn_jax.dist import hosts
+from wonn_jax.evaluators.accuracy import run_eval
+from wonn_jax.tools.describe import run_describe
+from wonn_jax.tools.launch import fail, parse_flags, prepare_devices
+from wonn_jax.train.loop import Interrupted, train
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, a file in configs/, with its preset: FILE.py:PRESET."

@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from wonn_jax.checkpoint import named_fields, write_atomically
-from wonn_jax.colours import CROSSING, MAZE_COLOURS, rgb
 from wonn_jax.data import load_source
-from wonn_jax.metrics import read_lines
-from wonn_jax.network import batch_of, load_network, read_object, watch
-from wonn_jax.paper import rows_for
-from wonn_jax.phases import bound, contrast, groups
 from wonn_jax.solve import Answer, answer
+from wonn_jax.tasks.colours import CROSSING, MAZE_COLOURS, rgb
 from wonn_jax.tasks.maze import PATH
+from wonn_jax.tools.network import batch_of, load_network, read_object, watch
+from wonn_jax.tools.paper import rows_for
+from wonn_jax.tools.phases import bound, contrast, groups
+from wonn_jax.train.checkpoint import named_fields, write_atomically
+from wonn_jax.train.metrics import read_lines
 
 SHOWN = 3
 """Test examples whose dynamics are shown."""
@@ -163,7 +163,7 @@ def group_dynamics(pictures: np.ndarray, layers: Sequence[Any]) -> dict[str, Any
 
 def curves(lines: list[dict[str, Any]]) -> str:
     """Loss and accuracy over steps, as an HTML image."""
-    from wonn_jax.pictures import plt
+    from wonn_jax.tasks.pictures import plt
 
     train = [line for line in lines if line["kind"] == "train"]
     test = [line for line in lines if line["kind"] == "test"]
@@ -337,7 +337,7 @@ def _dynamics(workdir: Path, task: str) -> list[str]:
 
 
 def _votes(voting: dict[str, Any]) -> list[str]:
-    from wonn_jax.voting import RULES
+    from wonn_jax.evaluators.voting import RULES
 
     parts = ["<h2>Voting</h2>"]
     for weights in [w for w in ("raw", "ema", "imported") if w in voting]:

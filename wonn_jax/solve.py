@@ -3,7 +3,7 @@
     python -m wonn_jax.solve maze FILE|- [--workdir=RUN] [--animate=out.gif] [--picture=out.png]
     python -m wonn_jax.solve sudoku FILE|- [--workdir=RUN | --weights=FILE.pth]
 
-Reads puzzles as people write them (see `wonn_jax.puzzles`), prints the answer and what a search
+Reads puzzles as people write them (see `tools.puzzles`), prints the answer and what a search
 says of it. Exit status: 0 if all are solved, 1 if an answer is wrong, 2 if a puzzle cannot be
 read or has no solution.
 """
@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wonn_jax import puzzles
 from wonn_jax.models import Model
-from wonn_jax.network import Network, latest_run, load_network
 from wonn_jax.rng import example_keys, initial_phases, stream_key
 from wonn_jax.tasks.maze import GOAL, PATH, START, WALL
+from wonn_jax.tools import puzzles
+from wonn_jax.tools.network import Network, latest_run, load_network
 
 
 class Answer(NamedTuple):
@@ -225,7 +225,7 @@ def _run(options: argparse.Namespace, colour: bool) -> int:
 
 def _draw(options: argparse.Namespace, found: Answer, board: np.ndarray) -> None:
     if options.picture or options.animate:
-        from wonn_jax.animate import save_dynamics
+        from wonn_jax.tools.animate import save_dynamics
 
         for path, moving in ((options.picture, False), (options.animate, True)):
             if path:

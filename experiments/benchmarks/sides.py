@@ -71,9 +71,9 @@ def jax_side(job: Job) -> Side:
     import jaxlib
     import ml_collections
 
-    from wonn_jax import sharding
     from wonn_jax.config import freeze
-    from wonn_jax.experiment import Experiment
+    from wonn_jax.dist import mesh as sharding
+    from wonn_jax.train.experiment import Experiment
 
     def peak() -> int:
         if not gpu:

@@ -67,8 +67,8 @@ def compiled(name: str, shape: Shape, device, dumps: pathlib.Path) -> Cost:
     import jax
     import jax.numpy as jnp
 
-    from wonn_jax.attention import attention
-    from wonn_jax.tpu_attention import block_size, pallas_attention
+    from wonn_jax.kernels.attention import attention
+    from wonn_jax.kernels.pallas import block_size, pallas_attention
 
     def call(query, key, value):
         if name == "pallas":

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from wonn_jax.data import load_source
-from wonn_jax.network import Network, batch_of, load_network
-from wonn_jax.pictures import draw_maze, draw_sudoku
+from wonn_jax.tasks.pictures import draw_maze, draw_sudoku
+from wonn_jax.tools.network import Network, batch_of, load_network
 
 BLUE, RED, GREEN, BROWN, GREY = "#3d7eff", "#d7263d", "#1b998b", "#b07d2b", "#999999"
 

@@ -18,9 +18,9 @@ from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.artist import Artist
 
 from experiments.figures import command
-from wonn_jax.network import Network, watch
-from wonn_jax.phases import bound, contrast, distribution, groups
-from wonn_jax.pictures import plt
+from wonn_jax.tasks.pictures import plt
+from wonn_jax.tools.network import Network, watch
+from wonn_jax.tools.phases import bound, contrast, distribution, groups
 
 COLUMNS = 8
 

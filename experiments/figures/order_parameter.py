@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 
 from experiments.figures import command
 from wonn_jax.data import load_source
-from wonn_jax.network import batch_of, load_network, watch
-from wonn_jax.pictures import plt
+from wonn_jax.tasks.pictures import plt
+from wonn_jax.tools.network import batch_of, load_network, watch
 
 AT_ONCE = 10
 """Examples whose phases are in memory together."""

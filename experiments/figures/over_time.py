@@ -17,10 +17,10 @@ import jax
 import numpy as np
 
 from experiments.figures import command
-from wonn_jax.animate import maze_image, save_dynamics
-from wonn_jax.network import watch
-from wonn_jax.pictures import draw_maze, draw_sudoku, plt
 from wonn_jax.tasks.maze import PATH
+from wonn_jax.tasks.pictures import draw_maze, draw_sudoku, plt
+from wonn_jax.tools.animate import maze_image, save_dynamics
+from wonn_jax.tools.network import watch
 
 PANELS = 7
 

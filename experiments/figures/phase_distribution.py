@@ -12,9 +12,9 @@ import sys
 import numpy as np
 
 from experiments.figures import command
-from wonn_jax.network import watch
-from wonn_jax.phases import distance, distribution
-from wonn_jax.pictures import plt
+from wonn_jax.tasks.pictures import plt
+from wonn_jax.tools.network import watch
+from wonn_jax.tools.phases import distance, distribution
 
 
 def draw(options: argparse.Namespace) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.figures import command
-from wonn_jax.metrics import read_lines
-from wonn_jax.pictures import plt
+from wonn_jax.tasks.pictures import plt
+from wonn_jax.train.metrics import read_lines
 
 WEIGHTS = {"raw": command.BROWN, "ema": command.GREEN}
 

@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 
 from wonn_jax.config import Config
+from wonn_jax.dist.grid import ALONE, Axes
 from wonn_jax.models.base import Model, Output
 from wonn_jax.models.grid import GridModel
 from wonn_jax.models.image import ImageModel
 from wonn_jax.models.resnet import ResNet
-from wonn_jax.split_grid import ALONE, Axes
 from wonn_jax.tasks import TASKS, BoardTask, Task
 
 __all__ = ["GridModel", "ImageModel", "Model", "Output", "ResNet", "build"]

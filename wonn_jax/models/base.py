@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.dist.grid import Axes, own_rows
 from wonn_jax.dynamics import Evolution, Watch, share_changed
-from wonn_jax.oscillators import Until
-from wonn_jax.split_grid import Axes, own_rows
+from wonn_jax.nn.oscillators import Until
 
 
 class Output(NamedTuple):

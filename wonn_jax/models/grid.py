@@ -1,7 +1,7 @@
 """The Winfree network for boards of tokens: Maze and Sudoku.
 
 The architecture is that of the WONN paper (arXiv 2605.20922) in the details of its reference
-implementation, with which `wonn_jax.verify` compares it.
+implementation, with which `wonn_jax.interop.verify` compares it.
 """
 
 from typing import Any
@@ -10,13 +10,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.coupling import norm_groups
+from wonn_jax.dist.grid import ALONE, Axes, all_rows, own_rows
 from wonn_jax.dynamics import wrap
-from wonn_jax.layers import conv
 from wonn_jax.models.base import Output, Stop, read_early
-from wonn_jax.oscillators import OscillatorLayer, per_layer
-from wonn_jax.split_grid import ALONE, Axes, all_rows, own_rows
-from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
+from wonn_jax.nn.coupling import norm_groups
+from wonn_jax.nn.layers import conv
+from wonn_jax.nn.oscillators import OscillatorLayer, per_layer
+from wonn_jax.nn.transitions import FrequencyTransition, PhaseTransition, Readout
 
 
 class GridModel(nn.Module):

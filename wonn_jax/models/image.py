@@ -1,7 +1,7 @@
 """The Winfree network for pictures: CIFAR and ImageNet.
 
 The architecture is that of the WONN paper (arXiv 2605.20922) in the details of its reference
-implementation, with which `wonn_jax.verify` compares it.
+implementation, with which `wonn_jax.interop.verify` compares it.
 """
 
 from typing import Any
@@ -10,12 +10,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.dist.grid import ALONE, Axes, mean_over, own_rows
 from wonn_jax.dynamics import wrap
-from wonn_jax.layers import BatchNorm, conv, dense
 from wonn_jax.models.base import Output, Stop, read_early
-from wonn_jax.oscillators import OscillatorLayer, per_layer
-from wonn_jax.split_grid import ALONE, Axes, mean_over, own_rows
-from wonn_jax.transitions import FrequencyTransition, PhaseTransition, Readout
+from wonn_jax.nn.layers import BatchNorm, conv, dense
+from wonn_jax.nn.oscillators import OscillatorLayer, per_layer
+from wonn_jax.nn.transitions import FrequencyTransition, PhaseTransition, Readout
 
 KERNELS = (7, 5, 5, 3, 3, 3)
 """Kernel sides of the paper's convolutional coupling, layer by layer."""

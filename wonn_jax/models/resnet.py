@@ -10,10 +10,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.convolution import convolve
-from wonn_jax.layers import BatchNorm, dense
+from wonn_jax.dist.grid import ALONE, Axes
+from wonn_jax.kernels.cpu.convolution import convolve
 from wonn_jax.models.base import Output
-from wonn_jax.split_grid import ALONE, Axes
+from wonn_jax.nn.layers import BatchNorm, dense
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 

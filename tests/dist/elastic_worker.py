@@ -1,0 +1,32 @@
+"""The command line, writing down which examples every step gets; see `test_elastic.py`.
+
+python tests/dist/elastic_worker.py FILE FLAGS: lines of a step and the numbers of this process's rows.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from absl import app, flags
+
+from wonn_jax import main
+from wonn_jax.tools.launch import parse_flags
+from wonn_jax.train import loop as train
+
+read = train.train_batches
+record = sys.argv.pop(1)
+
+
+def train_batches(*args: Any, start: int, **kwargs: Any) -> Iterator[dict[str, Any]]:
+    with open(record, "a") as file:
+        for step, batch in enumerate(read(*args, start=start, **kwargs), start):
+            file.write(json.dumps([step, batch["id"].tolist()]) + "\n")
+            file.flush()
+            yield batch
+
+
+if __name__ == "__main__":
+    train.train_batches = train_batches
+    flags.mark_flag_as_required("config")
+    app.run(main.main, flags_parser=parse_flags)

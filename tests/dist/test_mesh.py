@@ -1,0 +1,140 @@
+"""Equality on meshes of 1, 2, 3, 4 and 8 fake devices, each in a process of its own."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from runs import ROOT, run
+
+from wonn_jax.config import MeshConfig
+from wonn_jax.dist import mesh as sharding
+
+WORKER = Path(__file__).with_name("mesh_worker.py")
+
+JOBS = {
+    2: ("maze:2,1,1", "maze:1,2,1", "maze:2,1,1:mean"),
+    3: ("sudoku:1,1,3",),
+    4: (
+        "maze:1,1,4",
+        "maze-blockwise:1,2,2",
+        "sudoku:2,2,1",
+        "image-mlp:1,2,2",
+        "image-conv:1,1,4",
+        "maze:1,2,2:unchecked",
+        "maze:1,1,4:seams",
+    ),
+    8: ("maze-64:8,1,1", "maze-clipped:4,2,1", "maze-micro:2,2,2", "image-patch:2,2,2"),
+}
+"""Cases and sizes of the axes data, fsdp and grid, by the number of devices."""
+
+WRONG = ("mean", "seams")
+RIGHT = [job for jobs in JOBS.values() for job in jobs if not job.endswith(WRONG)]
+
+
+def alone(job: str) -> str:
+    return job.split(":")[0] + ":1,1,1"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What every job left behind; processes go two at a time, as there are cores in a laptop."""
+    folder = tmp_path_factory.mktemp("mesh")
+    jobs = {1: tuple(dict.fromkeys(map(alone, RIGHT)))} | JOBS
+    found = {}
+    for counts in ((1, 3), (2, 4), (8,)):
+        running = {
+            devices: subprocess.Popen(
+                [sys.executable, WORKER, str(devices), folder / str(devices), *jobs[devices]],
+                env=os.environ | {"JAX_PLATFORMS": "cpu"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for devices in counts
+        }
+        for devices, process in running.items():
+            _, errors = process.communicate(timeout=600)
+            assert process.returncode == 0, errors
+            found |= pickle.loads((folder / str(devices)).read_bytes())
+    return found
+
+
+def assert_close(left, right, **tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), left, right)
+
+
+@pytest.mark.parametrize("job", RIGHT)
+def test_equal_to_one_device(job, results):
+    """Loss, gradient norms, statistics, EMA and parameters after three steps; same draws."""
+    ours, theirs = results[job], results[alone(job)]
+    for name in ("phases", "input", "predictions"):
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    # State and sums are kept in float32, whatever the maps.
+    assert_close(ours["state"], theirs["state"], rtol=1e-4, atol=2e-6)
+    assert_close(ours["history"], theirs["history"], rtol=1e-5)
+    assert_close(ours["counts"], theirs["counts"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("job", ["maze:2,1,1:mean", "maze:1,1,4:seams"])
+def test_a_wrong_reduction_would_be_seen(job, results):
+    with pytest.raises(AssertionError):
+        test_equal_to_one_device(job, results)
+
+
+def test_parameters_are_split_over_fsdp_alone(results):
+    assert set(results["maze:2,1,1"]["shares"]) == set(results["maze:1,1,4"]["shares"]) == {1.0}
+    # Of the parameters only the 5 biases of the answer do not divide: they are whole everywhere.
+    shares = results["maze:1,2,1"]["shares"]
+    assert sorted(shares) == [0.5] * (len(shares) - 1) + [1.0]
+
+
+def test_sizes_of_the_axes():
+    assert sharding.mesh_shape(MeshConfig(), 8) == (8, 1, 1)
+    assert sharding.mesh_shape(MeshConfig(fsdp=2, grid=2), 8) == (2, 2, 2)
+    assert sharding.mesh_shape(MeshConfig(1, -1, 2), 8) == (1, 4, 2)
+    with pytest.raises(ValueError, match=r"data 3 × fsdp 1 × grid 1\) does not fit 4 devices"):
+        sharding.mesh_shape(MeshConfig(data=3), 4)
+    with pytest.raises(ValueError, match=r"axes must multiply to 4; fsdp 3 × grid 1 cannot"):
+        sharding.mesh_shape(MeshConfig(fsdp=3), 4)
+    with pytest.raises(ValueError, match=r"--config\.mesh\.data=-1 takes what is left, 2"):
+        sharding.mesh_shape(MeshConfig(data=4, grid=2), 4)
+
+
+def test_arrays_are_split_by_their_longest_axis_that_divides():
+    mesh = sharding.make_mesh(MeshConfig(data=1, fsdp=4))
+    spec = jax.sharding.PartitionSpec
+    for shape, wanted in {
+        (3, 3, 16, 8): spec(None, None, "fsdp"),
+        (8, 24): spec(None, "fsdp"),
+        (8, 5): spec("fsdp"),
+        (6,): spec(),
+        (): spec(),
+    }.items():
+        assert sharding.parameter_spec(shape, mesh) == wanted, shape
+
+
+def test_more_shares_than_any_parameter_has():
+    """On the command line: eight devices, and a network whose longest axis has six numbers."""
+    given = {"devices.cpu_devices": 8, "mesh.fsdp": 8, "model.width": 2, "model.heads": 1}
+    fields = [f"--config.{name}={value}" for name, value in given.items()]
+    card = f"--config={ROOT / 'configs' / 'maze_hard.py'}"
+    found = run([sys.executable, "-m", "wonn_jax.main", card, "--mode=describe", *fields])
+    assert found.returncode == 2
+    assert found.stderr.splitlines()[-1] == (
+        "error: config.mesh.fsdp=8 divides no axis of any parameter (the longest has 6), so "
+        "nothing would be split: --config.mesh.fsdp=2, and --config.mesh.data=-1 for what is left."
+    )
+
+
+def test_rows_of_a_process_are_put_where_they_belong():
+    """Also where they are not next to each other, as a mesh may order its devices."""
+    mesh = sharding.make_mesh(MeshConfig(data=2, grid=2), devices=jax.devices()[::-1])
+    np.testing.assert_array_equal(sharding.local_rows(mesh, 6), range(6))
+    batch = {"x": np.arange(12.0).reshape(6, 2)}
+    placed = sharding.put_batch(batch, mesh)["x"]
+    np.testing.assert_array_equal(placed, batch["x"])
+    assert {x.data.shape for x in placed.addressable_shards} == {(3, 2)}

@@ -1,0 +1,115 @@
+"""Checkpoints by themselves; `test_resume.py` has them in whole runs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from wonn_jax.dist.mesh import make_mesh, replicated
+from wonn_jax.train.checkpoint import Checkpoints, checksum, flatten, unflatten
+
+
+def state(value: float):
+    params = {"layer": {"kernel": jnp.full((3, 4), value), "bias": jnp.full(4, -value)}}
+    return {"params": params, "opt": optax.adam(1e-3).init(params), "step": jnp.asarray(7)}
+
+
+def test_names_and_back():
+    flat = flatten(state(2.0))
+    assert flat["params.layer.kernel"].shape == (3, 4) and "opt.0.mu.layer.bias" in flat
+    back = unflatten(state(0.0), flat)
+    jax.tree.map(np.testing.assert_array_equal, back, state(2.0))
+
+
+def test_checksum_sees_every_bit_name_shape_and_dtype():
+    flat = {"a": np.ones(4, np.float32)}
+    flipped = flat["a"].copy()
+    flipped.view(np.uint32)[2] ^= 1
+    others = [
+        {"a": flipped},
+        {"b": flat["a"]},
+        {"a": flat["a"].reshape(2, 2)},
+        {"a": flat["a"].astype(np.float64)},
+    ]
+    assert len({checksum(x) for x in [flat, *others]}) == 5
+
+
+def test_round_trip_is_exact_and_keeps_the_last(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as saved:
+        assert saved.restore(state(0.0)) is None
+        for step in (1, 2, 3):
+            saved.save(step, state(step / 3), {"seed": step}, "fingerprint")
+    with Checkpoints(tmp_path, keep=2) as saved:
+        assert saved.steps() == [2, 3]
+        found = saved.restore(state(0.0), replicated(make_mesh()))
+    assert (found.step, found.config, found.data) == (3, {"seed": 3}, "fingerprint")
+    jax.tree.map(np.testing.assert_array_equal, found.state, state(1.0))
+    assert len(found.state["params"]["layer"]["bias"].devices()) == len(jax.devices())
+
+
+def test_each_array_goes_where_it_is_told(tmp_path):
+    mesh = Mesh(np.asarray(jax.devices()), ("data",))
+    parts, whole = NamedSharding(mesh, P(None, "data")), NamedSharding(mesh, P())
+    like = {"kernel": jnp.arange(12.0).reshape(3, 4), "bias": jnp.ones(3)}
+    where = {"kernel": parts, "bias": whole}
+    with Checkpoints(tmp_path, keep=1) as saved:
+        saved.save(1, jax.device_put(like, where), {})
+        saved.wait()
+        found = saved.restore(like, where).state
+    jax.tree.map(np.testing.assert_array_equal, found, like)
+    assert jax.tree.map(lambda x: x.sharding, found) == where
+
+
+def test_a_saved_array_may_be_overwritten_at_once(tmp_path):
+    """The next step may write into the memory of the state while it is being saved."""
+    state = {"w": np.ones(2**25, np.float32)}
+    with Checkpoints(tmp_path, keep=1) as saved:
+        saved.save(1, state, {})
+        state["w"][:] = 2
+        saved.wait()
+        assert saved.restore(state).state["w"].max() == 1
+
+
+def test_an_earlier_step_may_follow_a_later_one(tmp_path):
+    """After a resume the best step may come before the best of the part that was lost."""
+    with Checkpoints(tmp_path, keep=1) as saved:
+        saved.save(20, state(1.0), {})
+        saved.save(10, state(2.0), {})
+        saved.wait()
+        assert saved.steps() == [10]
+        saved.save(10, state(3.0), {})  # is there already: left as it is
+        saved.wait()
+        assert float(saved.restore(state(0.0)).state["params"]["layer"]["kernel"][0, 0]) == 2.0
+
+
+def test_another_model_is_named(tmp_path):
+    other = state(0.0)
+    other["params"]["layer"]["kernel"] = jnp.zeros((3, 5))
+    with Checkpoints(tmp_path, keep=1) as saved:
+        saved.save(1, state(1.0), {})
+        saved.wait()
+        with pytest.raises(ValueError, match=r"params\.layer\.kernel: found float32\[3, 4\], req"):
+            saved.restore(other)
+        other["params"]["layer"]["kernel"] = jnp.zeros((3, 4), jnp.bfloat16)  # no silent cast
+        with pytest.raises(ValueError, match=r"required bfloat16\[3, 4\]"):
+            saved.restore(other)
+
+
+def test_a_failed_write_is_an_error_with_advice(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path, keep=1) as saved:
+        saved.save(1, state(1.0), {})
+        saved.wait()
+
+        def full() -> None:
+            raise RuntimeError("No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(saved._manager, "wait_until_finished", full)
+            with pytest.raises(
+                OSError, match=r"No space left.*The ones before \(1\) are untouched"
+            ):
+                saved.save(2, state(2.0), {})
+        assert saved.steps() == [1]

@@ -1,0 +1,1 @@
+"""Evaluators: accuracy, voting, adaptive steps."""

@@ -1,0 +1,370 @@
+"""Energy voting: of several draws of the initial phases, the answer with the lowest energy.
+
+WONN paper (arXiv 2605.20922), Maze-hard: K = 32 draws, one step more than in training. The energy
+of a draw is that of the state before its last step, or the sum over all steps (and layers); the
+label is never looked at. Beside it, from the same draws: one draw by itself, the majority in every
+cell, and the oracle, which is right if any draw is.
+
+A device works on a fixed number of draws together, however many examples a batch has, so that
+the result is the same whatever the batch size and the number of devices.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from scipy import stats
+
+from wonn_jax.config import Config
+from wonn_jax.data.pipeline import Source
+from wonn_jax.dist import mesh as sharding
+from wonn_jax.models import Model
+from wonn_jax.rng import initial_phases, stream_key
+from wonn_jax.tasks import Batch, Task
+from wonn_jax.train.checkpoint import write_atomically
+from wonn_jax.train.experiment import Experiment, evaluation_batches
+from wonn_jax.train.step import init_variables, variables_specs
+
+TOGETHER = 2**22
+"""Phases that a device works on together, if that is not more than 64 draws."""
+
+RULES = ("lowest final energy", "lowest energy sum", "majority of each cell", "any draw (oracle)")
+
+
+class Votes(NamedTuple):
+    """What came of the draws of N examples: R readings (numbers of steps), K draws, G groups.
+
+    A group is a block of consecutive draws, see `groups`.
+
+    final, total: energy of the state before the last step, and sum over steps, `[R, N, K]`.
+    right: by metric, whether a draw is right, `[R, N, K]`.
+    majority: by metric, whether the majority of a group is right, `[R, N, G]`.
+    """
+
+    final: Any
+    total: Any
+    right: dict[str, Any]
+    majority: dict[str, Any]
+
+
+def readings(steps: int) -> tuple[int, ...]:
+    """Numbers of steps up to `steps` after which answers are compared: 1, 2, 3, 4, 6, 8, 12, …"""
+    found = {steps, *(n for e in range(20) for n in (2**e, 3 * 2**e))}
+    return tuple(n for n in sorted(found) if n <= steps)
+
+
+def groups(draws: int) -> list[tuple[int, int]]:
+    """Blocks of draws (first, number): all of one, of two, of four, … and the whole."""
+    sizes = [2**e for e in range(draws.bit_length()) if 2**e < draws] + [draws]
+    return [(first, n) for n in sizes for first in range(0, draws - n + 1, n)]
+
+
+def steps_of(config: Config) -> int:
+    """T at inference: `eval.steps`, or the most of any layer in training."""
+    return config.eval.steps or max(config.model.steps)
+
+
+def make_vote_step(model: Model, task: Task, config: Config, mesh: Mesh) -> jax.stages.Wrapped:
+    """The compiled step `(variables, batch) -> Votes`; the draws are those of `make_eval_step`."""
+    many = mesh.size > 1
+    like = jax.eval_shape(lambda: init_variables(model, task, config))
+    specs = variables_specs(like, mesh)
+    draws, steps = config.eval.votes, steps_of(config)
+    marks = readings(steps)
+
+    def answers(variables: dict[str, Any], batch: Batch, draw: Array):
+        """Predicted classes `[R, n, ...]` and energies `[R, n]` of a draw of each example."""
+        keys = jax.vmap(
+            lambda k, example: jax.random.fold_in(
+                stream_key(config.seed, "evaluation phases", k), example
+            )
+        )(draw, batch["id"])
+        theta = initial_phases(
+            keys,
+            model.phase_shape(batch["input"].shape[1:]),
+            kind=config.model.initial_phase,
+            scale=config.model.phase_scale,
+        )
+
+        def run(steps: int | None, **more: Any):
+            return model.apply(variables, batch["input"], theta, steps=steps, energies=True, **more)
+
+        if config.model.layers == 1:  # answers on the way are those of fewer steps
+            output: Any = run(steps, trajectory=True, readings=marks)
+            energies = output.layers[0].energies
+            last = jnp.asarray(marks) - 1
+            return output.readings.argmax(-1), energies[last], energies.cumsum(0)[last]
+        found = []
+        for mark in marks:
+            output = run(mark)
+            final = output.layers[-1].energies[-1]
+            total = sum(layer.energies.sum(0) for layer in output.layers)
+            found.append((output.logits.argmax(-1), final, total))
+        return tuple(jnp.stack(x) for x in zip(*found, strict=True))
+
+    def vote(variables: dict[str, Any], batch: Batch) -> Votes:
+        if many:
+            params = sharding.whole_parameters(variables["params"], specs["params"])
+            variables = {**variables, "params": params}
+            batch = sharding.own_batch(batch)
+        rows = len(batch["id"])
+        size = math.prod(model.phase_shape(batch["input"].shape[1:]))
+        together = config.eval.at_once or max(1, min(64, TOGETHER // size))
+        parts = -(-rows * draws // together)
+        # Beyond the last draw of the last example, that one again.
+        units = jnp.minimum(jnp.arange(parts * together), rows * draws - 1)
+
+        def some(unit: Array):
+            own = jax.tree.map(lambda x: x[unit // draws], batch)
+            return answers(variables, own, unit % draws)
+
+        found = jax.lax.map(some, units.reshape(parts, together))
+
+        def whole(x: Array) -> Array:
+            """`[parts, R, together, ...]` → `[K, R, rows, ...]`."""
+            x = jnp.moveaxis(x, 2, 1).reshape(parts * together, *x.shape[1:2], *x.shape[3:])
+            x = x[: rows * draws].reshape(rows, draws, *x.shape[1:])
+            return jnp.moveaxis(x, (0, 1), (2, 0))
+
+        predicted, final, total = (whole(x) for x in found)
+
+        def judge(board: Array) -> dict[str, Array]:
+            return task.verdicts(board, batch)
+
+        def majority(first: int, number: int) -> Array:
+            block = predicted[first : first + number]
+            tally = jnp.stack([(block == c).sum(0) for c in range(model.classes)])
+            return tally.argmax(0)  # the lower class wins a tie
+
+        decided = jnp.stack([majority(*group) for group in groups(draws)])
+        over_all = jax.vmap(jax.vmap(judge))
+
+        def moved(x: Array) -> Array:
+            """`[K, R, rows]` → `[R, rows, K]`."""
+            return jnp.moveaxis(x, 0, -1)
+
+        votes = Votes(
+            moved(final),
+            moved(total),
+            jax.tree.map(moved, over_all(predicted)),
+            jax.tree.map(moved, over_all(decided)),
+        )
+        if many:  # devices along the grid agree; the maximum tells JAX so
+            votes = jax.tree.map(lambda x: jax.lax.pmax(x, sharding.GRID), votes)
+        return votes
+
+    compute = sharding.per_device(
+        vote, mesh, in_specs=(specs, P(sharding.ROWS)), out_specs=P(None, sharding.ROWS)
+    )
+    return jax.jit(
+        lambda variables, batch: compute(variables, task.prepare(batch)),
+        in_shardings=(sharding.shardings(specs, mesh), sharding.by_row(mesh)),
+        out_shardings=sharding.replicated(mesh),
+        compiler_options=sharding.compiler_options(),
+    )
+
+
+def collect(
+    vote_step: Any, variables: dict[str, Any], source: Source, config: Config, mesh: Mesh
+) -> Votes:
+    """The votes of all examples of a source, in its order."""
+    batches = evaluation_batches(source, config, mesh)
+    parts = [jax.device_get(vote_step(variables, sharding.put_batch(b, mesh))) for b in batches]
+    examples = min(config.eval.examples or len(source), len(source))
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :examples], *parts)
+
+
+# --- What the votes say ---------------------------------------------------------------------------
+
+
+def summarise(votes: Votes, steps: tuple[int, ...], metric: str = "accuracy") -> dict[str, Any]:
+    """How often each rule is right, as numbers that JSON can hold.
+
+    `by_draws` has a row for each number of draws, at the last reading: the mean over disjoint
+    blocks of so many draws. `by_steps` has one for each reading, with all draws. `gain` is what
+    the lowest final energy is ahead of a single draw, with its standard error over examples.
+    `within` is about examples of which some draws are right and some are not.
+    """
+    right, majority = votes.right[metric], votes.majority[metric]
+    blocks = groups(right.shape[-1])
+    last = -1
+
+    def rates(reading: int, number: int) -> dict[str, float]:
+        rows = [g for g, block in enumerate(blocks) if block[1] == number]
+        found: dict[str, list[float]] = {rule: [] for rule in RULES}
+        for g in rows:
+            first = blocks[g][0]
+            part = slice(first, first + number)
+            some = right[reading][:, part]
+            for rule, energy in zip(RULES[:2], (votes.final, votes.total), strict=True):
+                found[rule].append(float(chosen(some, energy[reading][:, part]).mean()))
+            found[RULES[2]].append(float(majority[reading][:, g].mean()))
+            found[RULES[3]].append(float(some.any(-1).mean()))
+        return {rule: float(np.mean(values)) for rule, values in found.items()}
+
+    draws = right.shape[-1]
+    single = right[last].mean(0)
+    ahead = chosen(right[last], votes.final[last]) - right[last].mean(-1)
+    return {
+        "examples": right.shape[1],
+        "draws": draws,
+        "steps": steps[-1],
+        "single draw": float(single.mean()),
+        "single draw, spread": float(single.std(ddof=1)),
+        **rates(last, draws),
+        "gain": float(ahead.mean()),
+        "gain, standard error": _standard_error(ahead),
+        "correlation": {
+            name: correlation(right[last], energy[last])
+            for name, energy in (("final energy", votes.final), ("energy sum", votes.total))
+        },
+        "by_draws": [
+            {"draws": n, **rates(last, n)} for n in sorted({number for _, number in blocks})
+        ],
+        "by_steps": [
+            {"steps": n, "single draw": float(right[i].mean()), **rates(i, draws)}
+            for i, n in enumerate(steps)
+        ],
+    }
+
+
+def chosen(right: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    """Whether the draw with the lowest energy is right: `[N, K]`, `[N, K]` → `[N]` of 0 and 1."""
+    return np.take_along_axis(right, energy.argmin(-1)[:, None], -1)[:, 0].astype(float)
+
+
+def correlation(right: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
+    """Rank correlation of being right with energy, `[N, K]` each; None where it has no meaning.
+
+    `pooled`: Spearman's ρ over all draws of all examples. `within`: its mean over the `mixed`
+    examples, those with draws of both kinds. `right_is_lower`: for a right and a wrong draw of the
+    same example, how often the right one has the lower energy (chance: 0.5).
+    """
+    mixed = right.any(-1) & ~right.all(-1)
+    pooled = None
+    if right.any() and not right.all():
+        pooled = float(stats.spearmanr(energy.ravel(), right.ravel()).statistic)
+    rows = [(e, r) for e, r in zip(energy[mixed], right[mixed], strict=True) if np.ptp(e) > 0]
+    ranks = [float(stats.spearmanr(e, r).statistic) for e, r in rows]
+    lower = [
+        np.mean((e[r][:, None] < e[~r]) + 0.5 * (e[r][:, None] == e[~r]))
+        for e, r in zip(energy[mixed], right[mixed], strict=True)
+    ]
+    return {
+        "pooled": pooled,
+        "within": float(np.mean(ranks)) if ranks else None,
+        "right_is_lower": float(np.mean(lower)) if lower else None,
+        "mixed": int(mixed.sum()),
+    }
+
+
+def _standard_error(values: np.ndarray) -> float | None:
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+
+
+def table(result: dict[str, Any]) -> str:
+    """A summary as text."""
+
+    def percent(value: float) -> str:
+        return f"{100 * value:6.2f} %"
+
+    spread = 100 * result["single draw, spread"]
+    lines = [
+        f"{'single draw':24}{percent(result['single draw'])}  ± {spread:.2f} over draws",
+        *(f"{rule:24}{percent(result[rule])}" for rule in RULES),
+        f"{'gain by final energy':24}{100 * result['gain']:+6.2f} points"
+        + (f" ± {100 * error:.2f}" if (error := result["gain, standard error"]) else ""),
+    ]
+    for name, found in result["correlation"].items():
+        if found["mixed"]:
+            lines.append(
+                f"{name:24}of a right draw is below that of a wrong one of the same example in "
+                f"{100 * found['right_is_lower']:.1f} % ({found['mixed']} examples with both)"
+            )
+            if found["within"] is not None:
+                lines.append(
+                    f"{'':24}rank correlation with being right: {found['within']:+.3f} within "
+                    f"examples, {found['pooled']:+.3f} over all"
+                )
+    head = "".join(f"{rule.split(' (')[0]:>23}" for rule in RULES)
+    lines += ["", f"{'draws':>6}{'':>9}{head}"]
+    for row in result["by_draws"]:
+        lines.append(f"{row['draws']:6}{'':>9}" + "".join(f"{percent(row[r]):>23}" for r in RULES))
+    lines += ["", f"{'steps':>6}{'single':>9}{head}"]
+    for row in result["by_steps"]:
+        single = percent(row["single draw"])
+        lines.append(
+            f"{row['steps']:6}{single:>9}" + "".join(f"{percent(row[r]):>23}" for r in RULES)
+        )
+    return "\n".join(lines)
+
+
+def plot(path: Path, result: dict[str, Any], title: str) -> None:
+    """Accuracy against the number of draws and the number of steps, as PNG."""
+    from wonn_jax.tasks.pictures import plt
+
+    colours = dict(zip(RULES, ("#1b998b", "#7bc8a4", "#3d7eff", "#999999"), strict=True))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4), layout="constrained")
+    for axes, rows, name in (
+        (left, result["by_draws"], "draws"),
+        (right, result["by_steps"], "steps"),
+    ):
+        x = [row[name] for row in rows]
+        for rule, colour in colours.items():
+            style = "--" if "oracle" in rule else "-"
+            axes.plot(
+                x,
+                [100 * row[rule] for row in rows],
+                style,
+                marker="o",
+                ms=3.5,
+                color=colour,
+                label=rule,
+            )
+        axes.set_ylabel("right answers, %")
+        axes.grid(alpha=0.25)
+    left.set_xscale("log", base=2)
+    left.set_xticks([row["draws"] for row in result["by_draws"]])
+    left.set_xticklabels([str(row["draws"]) for row in result["by_draws"]])
+    left.minorticks_off()
+    left.axhline(100 * result["single draw"], color="#d7263d", lw=1, label="single draw")
+    left.set_xlabel(f"draws K to choose from (T = {result['steps']})")
+    right.plot(x, [100 * row["single draw"] for row in rows], color="#d7263d", lw=1)
+    right.set_xlabel(f"steps T of the dynamics (K = {result['draws']})")
+    left.legend(frameon=False, fontsize=8.5)
+    figure.suptitle(f"{title}, {result['examples']:,} examples", fontsize=11)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def run_votes(
+    experiment: Experiment,
+    sets: dict[str, Any],
+    source: Source,
+    workdir: Path,
+    about: dict[str, Any],
+) -> dict[str, Any]:
+    """Votes with every set of weights; prints tables, writes `voting.json` and `voting_*.png`."""
+    config, mesh = experiment.config, experiment.mesh
+    step = make_vote_step(experiment.model, experiment.task, config, mesh)
+    marks = readings(steps_of(config))
+    results: dict[str, Any] = {}
+    for name, variables in sets.items():
+        votes = collect(step, variables, source, config, mesh)
+        results[name] = {m: summarise(votes, marks, m) for m in votes.right}
+        for metric, result in results[name].items():
+            k, t = result["draws"], result["steps"]
+            print(f"\n{metric}, {name} weights: {k} draws, {t} steps\n{table(result)}", flush=True)
+    if jax.process_index() == 0:
+        write_atomically(workdir / "voting.json", json.dumps(about | results, indent=1) + "\n")
+        for name, by_metric in results.items():
+            title = f"Energy voting, {config.task}, {name} weights"
+            plot(workdir / f"voting_{name}.png", by_metric["accuracy"], title)
+    return results

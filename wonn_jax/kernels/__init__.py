@@ -1,0 +1,1 @@
+"""Attention kernels, rotary codes and what is recomputed."""

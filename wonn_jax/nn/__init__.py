@@ -1,0 +1,1 @@
+"""Layers of oscillators and what connects them."""

@@ -1,0 +1,229 @@
+"""One layer of oscillators on a grid: S, I and a coupling, run for T steps."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from wonn_jax.dist.grid import ALONE, Axes, all_rows, first_row, sum_over
+from wonn_jax.dynamics import ENERGY, Evolution, PhaseMap, Watch, evolve, evolve_until
+from wonn_jax.kernels.blockwise import RESIDUALS
+from wonn_jax.kernels.cpu.trigonometry import cos
+from wonn_jax.kernels.recompute import map_examples
+from wonn_jax.kernels.rotary import grid_positions
+from wonn_jax.nn.coupling import AttentionCoupling, ConvolutionCoupling
+from wonn_jax.nn.interactions import (
+    INTERACTIONS,
+    TRIGONOMETRIC,
+    Interaction,
+    LearnedSensitivity,
+    PatchInfluence,
+    spread,
+)
+
+COUPLINGS = ("attention", "convolution")
+
+
+class Until(NamedTuple):
+    """When a layer stops before its last step, see `evolve_until`.
+
+    limit: most steps.
+    tolerance: change that counts as none, of what is watched.
+    patience: steps in a row without one that it takes to stop.
+    watch: what is watched.
+    """
+
+    limit: int
+    tolerance: float
+    patience: int
+    watch: Watch = ENERGY
+
+
+def per_layer(values: tuple[int, ...], layers: int, name: str) -> tuple[int, ...]:
+    """One value for all layers, or one for each, as one for each.
+
+    Raises:
+      ValueError: another number of values.
+    """
+    if len(values) == 1:
+        return values * layers
+    if len(values) != layers:
+        raise ValueError(
+            f"{name}={values} has {len(values)} values for layers={layers}; give one for all, or "
+            "one for each layer."
+        )
+    return values
+
+
+def _swap_time(evolution: Evolution) -> Evolution:
+    """Swaps time and examples in what is recorded of an evolution."""
+    recorded = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), evolution[1:])
+    return Evolution(evolution.theta, *recorded)
+
+
+class OscillatorLayer(nn.Module):
+    """Oscillators on a grid, one per cell and channel, that evolve for T steps.
+
+    Attributes:
+      width: channels C; with attention a multiple of twice the number of heads.
+      steps: T.
+      step_size: γ, unit time.
+      interaction: S and I, see `interactions.INTERACTIONS`.
+      group: N, side of the patches that emit an influence together; 1 for 'fixed'.
+      coupling: 'attention' over the whole grid of influences, or 'convolution'.
+      heads: of the attention.
+      kernel: side of the convolution.
+      norm: of the coupling, see `AttentionCoupling`.
+      groups: of that norm, a divisor of `width`.
+      attention: attention kernel, see `attention.IMPLEMENTATIONS`.
+      remat: 0, 1 or k, see `evolve`.
+      keep_attention: with `remat`, keep the attention outputs of every step rather than
+        recompute them (the `blockwise` and `pallas` kernels only).
+      axes: of the mesh, inside `shard_map`; where they split the grid, phases and frequencies are
+        those of this device's rows, which are whole patches, trajectory and energies of the whole.
+      dtype: of the maps; phases, energies and norms are float32 at least.
+    """
+
+    width: int
+    steps: int
+    step_size: float = 0.1
+    interaction: str = "fixed"
+    group: int = 1
+    coupling: str = "attention"
+    heads: int = 8
+    kernel: int = 3
+    norm: str = "group"
+    groups: int = 8
+    attention: str = "auto"
+    remat: int = 0
+    keep_attention: bool = True
+    axes: Axes = ALONE
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        theta: Array,
+        omega: Array,
+        *,
+        trajectory: bool = False,
+        energies: bool = False,
+        until: Until | None = None,
+    ) -> Evolution:
+        """theta (rad) and omega (rad per unit time) `[B, H, W, C]`.
+
+        Returns:
+          Phases `[B, H, W, C]`; on request the trajectory `[T, B, H, W, C]` and energies `[T, B]`.
+          With `until`, each example stops when it has settled: phases and the steps taken `[B]`.
+        """
+        interaction = self._interaction()
+        grid = (-(-theta.shape[1] // self.group), -(-theta.shape[2] // self.group))
+        coupling = self._coupling(grid)
+        if self.is_initializing():  # parameters must exist before the scan
+            coupling(interaction.influence(theta))
+            interaction.sensitivity(theta)
+        policy = jax.checkpoint_policies.save_only_these_names(*RESIDUALS)
+
+        system: dict[str, Any] = {
+            **interaction._asdict(),
+            "coupling": coupling,
+            "step_size": self.step_size,
+            "event_ndim": 3,
+            "expand": lambda field: spread(field, self.group, *theta.shape[1:3]),
+        }
+
+        def run(theta: Array, omega: Array) -> Evolution:
+            evolution = evolve(
+                theta,
+                omega,
+                **system,
+                steps=self.steps,
+                trajectory=trajectory,
+                energies=energies,
+                remat=self.remat,
+                remat_policy=policy if self.keep_attention else None,
+            )
+            return _swap_time(evolution)
+
+        # Layers do not couple examples, so all steps of a few can go before those of the next.
+        if until is not None:
+            settle = self._settle(until, system)
+            return map_examples(settle, theta, omega)
+        theta, phases, energy, _ = _swap_time(map_examples(run, theta, omega))
+        if phases is not None:
+            phases = all_rows(phases, self.axes.grid, axis=2)
+        if energy is not None:
+            energy = sum_over(energy, self.axes.grid)
+        return Evolution(theta, phases, energy)
+
+    def _settle(self, until: Until, system: dict[str, Any]) -> Callable[[Array, Array], Evolution]:
+        limit, tolerance, patience, watch = until
+        grid = self.axes.grid
+        whole = watch._replace(
+            observe=lambda theta, energy: watch.observe(theta, sum_over(energy, grid))
+        )
+        return functools.partial(
+            evolve_until,
+            **system,
+            limit=limit,
+            tolerance=tolerance,
+            patience=patience,
+            watch=whole,
+            axis_names=self.axes.all if grid else (),
+        )
+
+    def _interaction(self) -> Interaction:
+        if self.interaction not in INTERACTIONS:
+            raise ValueError(
+                f"interaction={self.interaction!r} is unknown; use one of "
+                f"{', '.join(INTERACTIONS)}."
+            )
+        if self.interaction == "fixed":
+            if self.group != 1:
+                raise ValueError(
+                    f"group={self.group} has no effect on the fixed influence sin θ; use "
+                    "interaction='trig' or 'mlp', or group=1."
+                )
+            return TRIGONOMETRIC
+        influence = PatchInfluence(self.group, self.interaction, dtype=self.dtype, name="influence")
+        if self.interaction == "trig":
+            return Interaction(cos, influence)
+        return Interaction(LearnedSensitivity(dtype=self.dtype, name="sensitivity"), influence)
+
+    def _coupling(self, grid: tuple[int, int]) -> PhaseMap:
+        if self.coupling not in COUPLINGS:
+            raise ValueError(
+                f"coupling={self.coupling!r} is unknown; use one of {', '.join(COUPLINGS)}."
+            )
+        if self.coupling == "convolution":
+            return ConvolutionCoupling(
+                self.width,
+                self.kernel,
+                self.norm,
+                self.groups,
+                self.axes.grid,
+                self.dtype,
+                name="coupling",
+            )
+        attention = AttentionCoupling(
+            self.width,
+            self.heads,
+            self.norm,
+            self.groups,
+            self.attention,
+            self.axes.grid,
+            self.dtype,
+            name="coupling",
+        )
+        corner = jnp.asarray([first_row(grid[0], self.axes.grid), 0])
+        codes = attention.position_codes(jnp.asarray(grid_positions(*grid)) + corner)
+
+        def couple(influences: Array) -> Array:
+            tokens = influences.reshape(influences.shape[0], -1, self.width)
+            return attention(tokens, codes).reshape(influences.shape)
+
+        return couple

@@ -1,0 +1,1 @@
+"""What people look at: puzzles, pictures, reports, costs."""

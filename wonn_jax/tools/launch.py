@@ -1,0 +1,170 @@
+"""Before JAX starts: devices, compilation cache, hosts. After an error: what the user reads."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import jax
+from absl import flags
+
+from wonn_jax.config import Config
+from wonn_jax.dist import hosts
+from wonn_jax.train.checkpoint import named_fields
+
+_OF_ONE_HOST = (
+    # Where the data lies there, and how it is read; its fingerprint is compared later.
+    "data.dir",
+    "data.path",
+    "data.workers",
+    "data.prefetch",
+    "devices.compilation_cache",
+)
+"""Fields of the configuration in which hosts may differ."""
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """The flags of the command line; an unknown or wrong field of the config is a message."""
+    try:
+        return flags.FLAGS(argv)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error) as error:
+        text = str(error).strip("'\"").replace("\\'", "'").replace("\\n", ". ")
+        if "Traceback" in text:  # ml_collections quotes the whole trace of a failing config file
+            text = text.strip().splitlines()[-1].partition(": ")[2]
+        fail(
+            ValueError(
+                f"the configuration cannot be read: {text.rstrip('?. ')}. All fields and their "
+                "meaning are in wonn_jax/config.py; set one with --config.GROUP.FIELD=VALUE."
+            ),
+            traceback=False,
+        )
+
+
+def prepare_devices(
+    config: Config,
+    distributed: str | None,
+    coordinator: str | None,
+    process_id: int | None,
+    num_processes: int | None,
+    *,
+    join_seconds: float = hosts.JOIN_SECONDS,
+    mode: str = "train",
+) -> None:
+    """Splits the CPU if asked to, and joins the other hosts. Call before any array is made.
+
+    Hosts that were started with different commands, code or devices stop here together.
+
+    Args:
+      config: of the experiment.
+      distributed: 'off': this process is alone; 'auto': JAX asks the cluster; 'on': as given;
+        None: alone, if nothing in the environment speaks against it.
+      coordinator, process_id, num_processes: all three with 'on', none otherwise.
+      join_seconds: within which all processes must have started.
+      mode: what the run does.
+
+    Raises:
+      ValueError: flags that contradict each other, hosts that disagree, 'auto' where no cluster
+        is found.
+      OSError: a coordinator that does not answer, a compilation cache that cannot be made.
+    """
+    given = (coordinator, process_id, num_processes)
+    if distributed == "on" and None in given:
+        raise ValueError(
+            "--distributed=on needs --coordinator=HOST:PORT, --process_id=I and --num_processes=N "
+            f"(found {coordinator}, {process_id}, {num_processes})."
+        )
+    if distributed != "on" and any(x is not None for x in given):
+        raise ValueError(
+            f"--coordinator, --process_id and --num_processes have no effect with "
+            f"--distributed={distributed or 'off'}; use --distributed=on."
+        )
+    if distributed is None:
+        _check_alone(os.environ)
+    if config.devices.cpu_devices:
+        jax.config.update("jax_num_cpu_devices", config.devices.cpu_devices)
+    if config.devices.compilation_cache:
+        _keep_compiled(Path(config.devices.compilation_cache).expanduser().resolve())
+    if coordinator is not None and process_id is not None and num_processes is not None:
+        hosts.join(hosts.Place(coordinator, process_id, num_processes), join_seconds)
+    elif distributed == "auto":
+        hosts.join(hosts.ask_cluster(join_seconds), join_seconds)
+    _compare_hosts(config, mode)
+
+
+def _compare_hosts(config: Config, mode: str) -> None:
+    fields = {
+        f"config.{name}": value
+        for name, value in named_fields(dataclasses.asdict(config)).items()
+        if name not in _OF_ONE_HOST
+    }
+    advice = "Start all hosts with the same command, and install the same versions on all."
+    hosts.compare("command and code", {"mode": mode, **hosts.versions(), **fields}, advice)
+    if hosts.several():  # only now: JAX starts its devices on all hosts together
+        kinds = sorted(device.device_kind for device in jax.local_devices())
+        record = {"number": len(kinds), "kinds": ", ".join(sorted(set(kinds)))}
+        advice = "Every host must bring the same devices; on a CPU --config.devices.cpu_devices."
+        hosts.compare("their devices", record, advice)
+
+
+_TASKS = {
+    # Set for each task of a job that was started together, and by nothing else.
+    "SLURM_STEP_NUM_TASKS": "Slurm",
+    "OMPI_COMM_WORLD_SIZE": "Open MPI",
+    "MEGASCALE_NUM_SLICES": "TPU slices",
+}
+
+
+def _check_alone(environment: Mapping[str, str]) -> None:
+    """Raises a ValueError if this seems to be one task of several, and nobody said what to do."""
+    tasks = {name: environment.get(name, "") for name in _TASKS}
+    found = [f"{name}={n}" for name, n in tasks.items() if n.isdigit() and int(n) > 1]
+    workers = environment.get("TPU_WORKER_HOSTNAMES", "")
+    if "," in workers:
+        found.append(f"TPU_WORKER_HOSTNAMES={workers}")
+    if found:
+        raise ValueError(
+            f"This is one of several processes that were started together ({', '.join(found)}). "
+            "Use --distributed=auto for them to train together, or --distributed=off for runs of "
+            "their own, each with its own --workdir."
+        )
+    # A job of several tasks may well run a script with one process in it.
+    reserved = environment.get("SLURM_NTASKS", "")
+    pod = environment.get("JOB_COMPLETION_INDEX", "")
+    if reserved.isdigit() and int(reserved) > 1:
+        _note(f"SLURM_NTASKS={reserved}")
+    elif "KUBERNETES_SERVICE_HOST" in environment and pod.isdigit() and int(pod) > 0:
+        _note(f"JOB_COMPLETION_INDEX={pod}")
+
+
+def _note(found: str) -> None:
+    print(
+        f"note     {found} is set, but this process trains alone; start all tasks with "
+        "--distributed=auto if they are to train together",
+        file=sys.stderr,
+    )
+
+
+def _keep_compiled(folder: Path) -> None:
+    """Has JAX keep whatever it compiles in `folder`, and look there first."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"The compilation cache {folder} cannot be made ({error.strerror}); set another "
+            "--config.devices.compilation_cache=FOLDER, or leave it out."
+        ) from error
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Small programs too: JAX would leave out what compiles within a second.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def fail(error: Exception, *, traceback: bool) -> NoReturn:
+    """Ends all hosts with the message alone, exit status 2; `traceback` shows all."""
+    if traceback:
+        hosts.take_along(error)
+        raise error
+    print(f"error: {hosts.stop(error)}", file=sys.stderr)
+    hosts.leave(2)

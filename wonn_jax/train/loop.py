@@ -1,0 +1,523 @@
+"""The loop: what happens when. Nothing numerical is here.
+
+How a run starts: from the newest whole checkpoint of its workdir; if there is none, from the
+best; if there is neither, from scratch; if there are only damaged ones, not at all.
+
+What happens after update k was handed to the devices, in this order: the batches of the next
+two are brought there, the metrics of update k − 1 are read (so the devices never wait for the
+host), then comes, if due, evaluation, then the checkpoint k. What a clock or a signal asks of one
+host, all do after the same step (`wonn_jax.dist.hosts.Agenda`). Batches are a function of the step:
+those taken ahead leave no trace in a checkpoint, and a run that is killed anywhere goes on as if
+nothing had been.
+"""
+
+import collections
+import dataclasses
+import itertools
+import json
+import math
+import platform
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+import wonn_jax
+from wonn_jax import durations
+from wonn_jax.config import Config, duration
+from wonn_jax.data import load_source
+from wonn_jax.data.pipeline import train_batches
+from wonn_jax.dist import hosts
+from wonn_jax.dist import mesh as sharding
+from wonn_jax.dist.mesh import first_rows
+from wonn_jax.evaluators.accuracy import (
+    WEIGHTS,
+    Evaluation,
+    evaluate,
+    join_weights,
+    metrics_table,
+    split_weights,
+)
+from wonn_jax.rng import stream_key
+from wonn_jax.tools.describe import parameter_table
+from wonn_jax.train.checkpoint import (
+    Checkpoints,
+    Restored,
+    check_same_experiment,
+    check_workdir,
+    write_atomically,
+)
+from wonn_jax.train.experiment import Data, Experiment, data_line, device_line
+from wonn_jax.train.metrics import MetricWriter, Progress, Trace, read_lines, scaled
+from wonn_jax.train.step import TrainState
+
+AHEAD = 2
+"""Batches that are brought to the devices before it is their turn."""
+_STOP = "stop for signal "
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved itself."""
+
+    def __init__(self, number: int, step: int):
+        super().__init__(f"stopped by {signal.Signals(number).name} after step {step}")
+        self.number = number
+
+
+def train(config: Config, workdir: Path) -> dict[str, float]:
+    """Trains, or goes on training, in `workdir`; returns the metrics of the last evaluation.
+
+    Raises:
+      ValueError: a workdir of another experiment, data that changed, all checkpoints damaged.
+      FloatingPointError: the loss or the gradient is no longer finite.
+      OSError: no room for a checkpoint.
+      Interrupted: SIGTERM or SIGINT came to one of the hosts, and the state was saved.
+      hosts.StoppedError: another host has stopped.
+    """
+    main = jax.process_index() == 0
+    record = dataclasses.asdict(config)
+    check_workdir(workdir, record)
+    if not config.data.path and config.task != "image":
+        # Contradictions come before half a minute of generating.
+        Experiment(config, config.data.train_examples)
+    data = Data(load_source(config, "train"), load_source(config, "test"))
+    hosts.compare(
+        "the data",
+        {"training": data.train.fingerprint, "test": data.test.fingerprint},
+        "Every host needs the same examples in the same order: copy --config.data.path to all.",
+    )
+    experiment = Experiment(config, len(data.train))
+    hosts.check_same_folder(workdir)
+    with (
+        Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
+        Checkpoints(workdir / "best", 1) as best,
+    ):
+        state, restored = _start(experiment, data, record, checkpoints, best)
+        start = restored.step if restored else 0
+        if main:  # only now: a run that is refused changes nothing
+            write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+            _introduce(experiment, data, state, start, restored, workdir)
+            if config.task == "image":
+                _show_batch(experiment, data, start, workdir)
+        loop = _Loop(experiment, data, workdir, record, checkpoints, best, start)
+        try:
+            results = loop.run(state)
+        finally:
+            loop.close()
+    if main:
+        _conclude(results, workdir, loop.speed)
+    return results
+
+
+def _start(
+    experiment: Experiment,
+    data: Data,
+    record: dict[str, Any],
+    checkpoints: Checkpoints,
+    best: Checkpoints,
+) -> tuple[TrainState, Restored | None]:
+    everywhere = experiment.state_shardings
+    like = experiment.abstract_state()
+    # The best state is as good a beginning as any, should a run have no other yet.
+    restored = checkpoints.restore(like, everywhere) or best.restore(like, everywhere)
+    origin = f"{restored.directory.parent.name}/{restored.step}" if restored else "none"
+    hosts.compare(
+        "the checkpoint to go on from",
+        {"checkpoint": origin},
+        "The workdir looks different from some hosts; check its file system, then start again.",
+    )
+    if restored is None:
+        state = experiment.initial_state()
+        checkpoints.check_room(state)
+        return state, None
+    found, required = restored.data, data.fingerprint
+    if found != required:
+        raise ValueError(
+            f"{restored.directory} was trained on data with fingerprint {found}, the data now has "
+            f"{required}: examples were changed, added or put in another order. Restore the data, "
+            "or use another --workdir."
+        )
+    check_same_experiment(restored.directory, restored.config, record)
+    checkpoints.set_aside_damaged()
+    best.set_aside_damaged()
+    best.forget_after(restored.step)
+    return restored.state, restored
+
+
+def _introduce(
+    experiment: Experiment,
+    data: Data,
+    state: TrainState,
+    start: int,
+    restored: Restored | None,
+    workdir: Path,
+) -> None:
+    """What a person wants to know before waiting."""
+    print(parameter_table(state.params))
+    print(f"device   {device_line(experiment.mesh)}")
+    print(f"train    {data_line(data.train, experiment)}")
+    print(f"test     {data_line(data.test, experiment)}")
+    print(
+        f"length   {experiment.total:,} steps of {experiment.config.train.batch_size} "
+        f"{experiment.task.examples}, "
+        f"{experiment.epoch:,} an epoch"
+    )
+    print(f"workdir  {workdir}")
+    origin = f"resumed from {restored.directory}" if restored else "fresh, no checkpoint yet"
+    print(f"start    step {start:,}, {origin}", flush=True)
+    environment = {
+        "wonn_jax": wonn_jax.__version__,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "device": device_line(experiment.mesh),
+        "train_data": data.train.fingerprint,
+        "test_data": data.test.fingerprint,
+        "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+    }
+    write_atomically(workdir / "run.json", json.dumps(environment, indent=2) + "\n")
+
+
+def _show_batch(experiment: Experiment, data: Data, start: int, workdir: Path) -> None:
+    """A picture of the first training batch as the network gets it: what augmentation did."""
+    from wonn_jax.tasks.pictures import save_images
+
+    config = experiment.config
+    task: Any = experiment.task
+    train: Any = data.train
+    alone = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=0))
+    batch = next(_batches(alone, data, experiment.mesh, start, start + 1))
+    key = stream_key(config.seed, "augmentation", start)
+    prepared = jax.device_get(jax.jit(task.prepare)(batch, key))
+    # As many as are worth looking at, and no padding; CutMix has mixed the whole batch.
+    rows = range(min(32, int((batch["id"] >= 0).sum())))
+    images = prepared["input"][: len(rows)] * task.deviation + task.mean
+    captions = [train.class_names[batch["target"][row]] for row in rows]
+    if "share" in prepared:
+        for row, share in zip(rows, prepared["share"], strict=False):
+            if share < 1:
+                other = train.class_names[prepared["other"][row]]
+                captions[row] += f" {100 * share:.0f} %, {other}"
+    path = workdir / "augmented.png"
+    save_images(path, images, captions, f"training images of step {start:,}, augmented")
+    print(f"picture  {path}: the first batch, augmented", flush=True)
+
+
+def _batches(
+    config: Config, data: Data, mesh: Mesh, start: int, stop: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """This host's rows of the training batches number `start` to `stop` − 1."""
+    return train_batches(
+        data.train,
+        seed=config.seed,
+        start=start,
+        stop=stop,
+        batch_size=config.train.batch_size,
+        last_batch=config.train.last_batch,
+        rows=sharding.local_rows(mesh, config.train.batch_size),
+        workers=config.data.workers,
+        prefetch=config.data.prefetch,
+    )
+
+
+def _conclude(results: dict[str, float], workdir: Path, speed: str) -> None:
+    """The last evaluation, raw beside EMA, how fast it went, and where everything lies."""
+    if results:
+        print(metrics_table(split_weights(results)))
+    if speed:
+        print(f"speed    {speed}")
+    print(
+        f"done: metrics.jsonl, predictions/, checkpoints/ and TensorBoard scalars are in {workdir}"
+    )
+
+
+class _Ahead:
+    """The next batches, on the devices or on their way there while these compute."""
+
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]], mesh: Mesh):
+        self._batches = batches
+        self._mesh = mesh
+        self._ready: collections.deque[dict[str, jax.Array]] = collections.deque()
+        self.fill()
+
+    def fill(self) -> None:
+        """Brings batches until `AHEAD` are there; call it after a step was dispatched."""
+        for batch in itertools.islice(self._batches, AHEAD - len(self._ready)):
+            # This transfer is meant; with several hosts JAX does not see that it is.
+            with jax.transfer_guard("allow"):
+                self._ready.append(sharding.put_batch(batch, self._mesh))
+
+    def take(self) -> dict[str, jax.Array]:
+        return self._ready.popleft()
+
+
+class _Loop:
+    """The state of the loop that is no state of the training: files, clocks, signals."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        data: Data,
+        workdir: Path,
+        record: dict[str, Any],
+        checkpoints: Checkpoints,
+        best: Checkpoints,
+        start: int,
+    ):
+        config = experiment.config
+        main = jax.process_index() == 0
+        self.experiment = experiment
+        self.config = config
+        self.data = data
+        self.workdir = workdir
+        self.record = record
+        self.checkpoints = checkpoints
+        self.best = best
+        self.start = start
+        self.total = experiment.total
+        self.log_every = max(1, duration(config.log.every).steps(experiment.epoch))
+        self.eval_every = duration(config.eval.every).steps(experiment.epoch)
+        self.save_every = duration(config.checkpoint.every)
+        self.writer = MetricWriter(workdir, start, tensorboard=config.log.tensorboard, active=main)
+        self.progress = Progress(start, self.total, seconds=config.log.seconds, active=main)
+        self.trace = Trace(config.profile, workdir / "profile", active=main)
+        self.pending: tuple[int, dict[str, jax.Array]] | None = None
+        self.speed = ""  # of this run, for a person
+        self.saved_at = time.monotonic()
+        self.paused = 0.0  # seconds of evaluation and the like since the clock started
+        self.clock = time.monotonic()
+        self.signal = 0
+        self.agenda = hosts.Agenda()
+        self.handlers = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+
+    def _on_signal(self, number: int, _: Any) -> None:
+        self.signal = number
+        # A second Ctrl-C, if saving takes too long, ends the process at once.
+        signal.signal(number, signal.SIG_DFL)
+
+    def close(self) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.trace.close()
+        self.progress.close()
+        self.writer.close()
+
+    def run(self, state: TrainState) -> dict[str, float]:
+        experiment, config = self.experiment, self.config
+        results: dict[str, float] = {}
+        if self.start < self.total:
+            mesh = experiment.mesh
+            batches = _Ahead(_batches(config, self.data, mesh, self.start, self.total), mesh)
+            self._compile(state)
+        for step in range(self.start + 1, self.total + 1):
+            self.trace.before(step, state)
+            # Whatever goes to or from a device here, goes because it was said to.
+            with (
+                jax.transfer_guard("disallow"),
+                jax.profiler.StepTraceAnnotation("train", step_num=step),
+            ):
+                state, metrics = experiment.train_step(state, batches.take())
+                batches.fill()
+                self._read_pending()
+            self.pending = (step, metrics)
+            if place := self.trace.after(step, (state, metrics)):
+                self.progress.say(place)
+            if durations.due(step, self.eval_every) or step == self.total:
+                self._read_pending()
+                results = self._evaluate(step, state)
+            asked = self.agenda.after(step, self._wish()) if step < self.total else ""
+            if asked or self._save_is_due(step) or step == self.total:
+                self._save(step, state)
+            if asked.startswith(_STOP):
+                self._wait()
+                raise Interrupted(int(asked.removeprefix(_STOP)), step)
+        self._wait()
+        return results or self._last_results()
+
+    def _compile(self, state: TrainState) -> None:
+        """Compiles the training step, and starts the clock."""
+        experiment = self.experiment
+        _ = experiment.training_flops  # counted now, that later nothing waits for it
+        batch = experiment.task.abstract_batch(self.config, self.config.train.batch_size)
+        experiment.train_step.compile(state, batch)
+        seconds = experiment.train_step.seconds
+        if jax.process_index() == 0:
+            print(f"compiled training step in {seconds:.1f} s", flush=True)
+        self.writer.time(self.start, "train", {"compile_seconds": seconds})
+        self.clock = time.monotonic()
+
+    def _wish(self) -> str:
+        """What a signal or the clock asks for; of several hosts, that of process 0 counts."""
+        if self.signal:
+            return f"{_STOP}{self.signal}"
+        every = self.save_every
+        if every.unit == "minutes" and jax.process_index() == 0:
+            return "save" if time.monotonic() - self.saved_at >= 60 * every.amount else ""
+        return ""
+
+    def _wait(self) -> None:
+        """Until all is on disk, while signals cannot end the process yet."""
+        self.checkpoints.wait()
+        self.best.wait()
+
+    def _read_pending(self) -> None:
+        """Reads, checks and writes the metrics of the last update that was not read yet."""
+        if self.pending is None:
+            return
+        step, device_metrics = self.pending
+        self.pending = None
+        values = {name: float(x) for name, x in jax.device_get(device_metrics).items()}
+        line = self.experiment.task.training_metrics(values)
+        loss = line["loss"]
+        gradient, parameters = values["gradient_norm"], values["parameter_norm"]
+        if not (math.isfinite(loss) and math.isfinite(gradient) and math.isfinite(parameters)):
+            steps = self.checkpoints.steps()
+            last = f"step {steps[-1]} in {self.checkpoints.directory}" if steps else "none"
+            raise FloatingPointError(
+                f"At step {step} the loss is {loss:g}, the norm of the gradient {gradient:g} and "
+                f"that of the parameters {parameters:g}. The last checkpoint ({last}) is intact. "
+                "Try a smaller --config.optimizer.learning_rate (now "
+                f"{self.config.optimizer.learning_rate:g}) or --config.optimizer.clip_norm=1, "
+                "with another --workdir."
+            )
+        if durations.due(step, self.log_every) or step == self.total:
+            line |= {
+                "gradient_norm": gradient,
+                "parameter_norm": parameters,
+                "learning_rate": values["learning_rate"],
+            }
+            self.writer.write(step, "train", line)
+            self.writer.time(step, "train", self._rates(step))
+        self._show(step, loss)
+
+    def _rates(self, step: int) -> dict[str, float]:
+        """Speed of this run without compilation, evaluation, saving and tracing.
+
+        `utilisation` is the share of the devices' peak rate that the operations of the model
+        come to (see `wonn_jax.train.flops`), where that rate is known.
+        """
+        seconds = time.monotonic() - self.clock - self.paused - self.trace.seconds
+        steps = (step - self.start) / seconds if seconds > 0 else 0.0
+        examples = steps * self.config.train.batch_size
+        rates = {
+            "steps_per_second": steps,
+            "examples_per_second": examples,
+            "flops_per_second": examples * self.experiment.training_flops,
+        }
+        if peak := self.experiment.peak_flops:
+            rates["utilisation"] = rates["flops_per_second"] / peak
+        return rates
+
+    def _show(self, step: int, loss: float) -> None:
+        rates = self._rates(step)
+        speed = f"{rates['examples_per_second']:,.0f} examples/s"
+        self.speed = f"{speed}, {scaled(rates['flops_per_second'], 'flop/s')}"
+        if peak := self.experiment.peak_flops:
+            share = f"{100 * rates['utilisation']:.1f} %"
+            speed += f", {share} of peak"
+            self.speed += f", {share} of {scaled(peak, 'flop/s')}"
+        self.progress.update(step, f"loss {loss:.4f}", speed, rates["steps_per_second"])
+
+    def _evaluate(self, step: int, state: TrainState) -> dict[str, float]:
+        e = self.experiment
+        timing: dict[str, float] = {}
+        began = stopped = time.monotonic()
+        if not e.eval_step.seconds:
+            batch = e.task.abstract_batch(e.config, e.config.eval.batch_size)
+            e.eval_step.compile(state.variables("raw"), batch)
+            timing["compile_seconds"] = e.eval_step.seconds
+            self.progress.say(f"compiled evaluation step in {e.eval_step.seconds:.1f} s")
+            began = time.monotonic()
+        evaluations = {
+            weights: evaluate(
+                e.eval_step,
+                state.variables(weights),
+                e.task,
+                self.data.test,
+                self.config,
+                e.mesh,
+            )
+            for weights in WEIGHTS
+        }
+        results = join_weights({name: x.metrics for name, x in evaluations.items()})
+        self.writer.write(step, "test", results)
+        seconds = time.monotonic() - began
+        self.writer.time(step, "test", timing | {"seconds": seconds})
+        summary = ", ".join(
+            f"{weights} {100 * results[f'{weights}_accuracy']:.1f} %" for weights in WEIGHTS
+        )
+        self.progress.say(f"step {step}: {e.task.examples} right {summary} ({seconds:.1f} s)")
+        if self.config.eval.pictures:
+            self._draw(step, evaluations)
+        if self.config.checkpoint.best and self._is_best(step, results):
+            self.best.save(step, state, self.record, self.data.fingerprint)
+        self.paused += time.monotonic() - stopped
+        return results
+
+    def _is_best(self, step: int, results: dict[str, float]) -> bool:
+        metric = self.config.checkpoint.best
+        sign = -1.0 if metric.endswith("loss") else 1.0
+
+        def is_best() -> bool:
+            before = [
+                sign * line[metric]
+                for line in read_lines(self.workdir / "metrics.jsonl")
+                if line["kind"] == "test" and line["step"] < step and line[metric] is not None
+            ]
+            return sign * results[metric] > max(before, default=-math.inf)
+
+        return hosts.first_says("whether this is the best", is_best)  # that has the file
+
+    def _draw(self, step: int, evaluations: dict[str, Evaluation]) -> None:
+        """A picture of the first examples of the test split and what is predicted for them."""
+        if jax.process_index() != 0:
+            return
+        from wonn_jax.tasks.pictures import save_predictions  # matplotlib, only where it is needed
+
+        name = self.config.data.name if self.config.task == "image" else self.config.task
+        batch = evaluations["raw"].batch
+        # Of the predictions this process has some rows on each of its devices.
+        first = {w: first_rows(x.predictions) for w, x in evaluations.items()}
+        n = min(self.config.eval.pictures, int((batch["id"] >= 0).sum()), len(first["raw"]))
+        save_predictions(
+            self.workdir / "predictions" / f"step_{step:08d}.png",
+            self.config.task,
+            batch["input"][:n],
+            batch["target"][:n],
+            {w: np.asarray(x)[:n] for w, x in first.items()},
+            f"{name}, test {self.experiment.task.examples} after {step:,} steps",
+            getattr(self.data.test, "class_names", ()),
+        )
+
+    def _save_is_due(self, step: int) -> bool:
+        every = self.save_every
+        if every.unit == "minutes":
+            return False  # see _wish
+        return durations.due(step, every.steps(self.experiment.epoch))
+
+    def _save(self, step: int, state: TrainState) -> None:
+        # Only a state that is known to be finite is worth keeping, and whoever resumes from it
+        # must find its lines written.
+        self._read_pending()
+        began = time.monotonic()
+        self.checkpoints.save(step, state, self.record, self.data.fingerprint)
+        self.saved_at = time.monotonic()
+        self.paused += self.saved_at - began
+
+    def _last_results(self) -> dict[str, float]:
+        """Of a run that had already reached its end."""
+        tests = [x for x in read_lines(self.workdir / "metrics.jsonl") if x["kind"] == "test"]
+        if not tests:
+            return {}
+        return {
+            name: float("nan") if value is None else value
+            for name, value in tests[-1].items()
+            if name not in ("step", "kind")
+        }
