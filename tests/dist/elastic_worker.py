@@ -1,6 +1,8 @@
 """The command line, writing down which examples every step gets; see `test_elastic.py`.
 
-python tests/dist/elastic_worker.py FILE FLAGS: lines of a step and the numbers of this process's rows.
+    python tests/dist/elastic_worker.py FILE FLAGS
+
+writes lines of a step and the numbers of the rows of this process.
 """
 
 import json

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from wonn_jax.interop.winfree import from_pytorch, to_pytorch
 from wonn_jax.interop import winfree as interop
+from wonn_jax.interop.winfree import from_pytorch, to_pytorch
 
 GRIDS = ("maze_l1", "maze_l2", "sudoku_l1", "sudoku_l2")
 IMAGES = ("image_mlp_attn", "image_mlp_conv", "image_trig_attn", "image_widening", "imagenet_patch")

@@ -13,7 +13,8 @@ from wonn_jax import config as configuration
 from wonn_jax.data import load_source
 from wonn_jax.data.pipeline import train_batches
 from wonn_jax.tasks import pictures
-from wonn_jax.train import step, train
+from wonn_jax.train import loop as train
+from wonn_jax.train import step
 from wonn_jax.train.checkpoint import Checkpoints, flatten
 from wonn_jax.train.experiment import Experiment
 from wonn_jax.train.metrics import read_lines
