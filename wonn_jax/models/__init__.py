@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from wonn_jax.config import Config
-from wonn_jax.dist.grid import ALONE, Axes
+from wonn_jax.dist.grid import ALONE, Placement
 from wonn_jax.models.base import Model, Output
 from wonn_jax.models.grid import GridModel
 from wonn_jax.models.image import ImageModel
@@ -13,18 +13,18 @@ from wonn_jax.tasks import TASKS, BoardTask, Task
 __all__ = ["GridModel", "ImageModel", "Model", "Output", "ResNet", "build"]
 
 
-def build(config: Config, axes: Axes = ALONE) -> tuple[Task, Model]:
+def build(config: Config, placement: Placement = ALONE) -> tuple[Task, Model]:
     """The task and the model of an experiment.
 
     Args:
       config: the experiment.
-      axes: of the mesh, if the model runs inside `shard_map`, see `sharding.axes`.
+      placement: where the model runs, see `dist.mesh.placement`.
     """
     task = TASKS[config.task].from_config(config)
     m = config.model
     dtype = jnp.bfloat16 if m.precision == "bfloat16" else jnp.float32
     if m.name == "resnet":
-        return task, ResNet(config.data.classes, m.width, axes=axes, dtype=dtype)
+        return task, ResNet(config.data.classes, m.width, placement=placement, dtype=dtype)
     common = {
         "width": m.width,
         "layers": m.layers,
@@ -34,7 +34,7 @@ def build(config: Config, axes: Axes = ALONE) -> tuple[Task, Model]:
         "attention": m.attention,
         "remat": m.remat,
         "keep_attention": m.keep_attention,
-        "axes": axes,
+        "placement": placement,
         "dtype": dtype,
     }
     if isinstance(task, BoardTask):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import Axes, own_rows
+from wonn_jax.dist.grid import Placement, own_rows
 from wonn_jax.dynamics import Evolution, Watch, share_changed
 from wonn_jax.nn.oscillators import Until
 
@@ -73,7 +73,10 @@ class Model(Protocol):
 
 
 def read_early(
-    read: Callable[[Array], Array], records: Sequence[Evolution], steps: tuple[int, ...], axes: Axes
+    read: Callable[[Array], Array],
+    records: Sequence[Evolution],
+    steps: tuple[int, ...],
+    placement: Placement,
 ) -> Array | None:
     """What `read` makes of the last layer's phases after so many of its steps, None of no steps.
 
@@ -89,4 +92,6 @@ def read_early(
             "layer."
         )
     # One after the other: memory is that of one.
-    return jax.lax.map(lambda x: read(own_rows(x, axes.grid)), trajectory[jnp.asarray(steps) - 1])
+    return jax.lax.map(
+        lambda x: read(own_rows(x, placement.grid)), trajectory[jnp.asarray(steps) - 1]
+    )

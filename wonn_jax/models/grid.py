@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import ALONE, Axes, all_rows, own_rows
+from wonn_jax.dist.grid import ALONE, Placement, all_rows, own_rows
 from wonn_jax.dynamics import wrap
 from wonn_jax.models.base import Output, Stop, read_early
 from wonn_jax.nn.coupling import norm_groups
@@ -36,7 +36,7 @@ class GridModel(nn.Module):
         cells (Maze) or on the 'given' ones (Sudoku).
       norm: of the coupling, see `AttentionCoupling`.
       attention, remat, keep_attention: see `OscillatorLayer`.
-      axes: of the mesh, inside `shard_map`.
+      placement: mesh axes inside `shard_map`, and the platform.
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
 
@@ -52,7 +52,7 @@ class GridModel(nn.Module):
     attention: str = "auto"
     remat: int = 0
     keep_attention: bool = True
-    axes: Axes = ALONE
+    placement: Placement = ALONE
     dtype: Any = jnp.float32
 
     @property
@@ -78,7 +78,7 @@ class GridModel(nn.Module):
         readings: tuple[int, ...] = (),
         stop: Stop | None = None,
     ) -> Output:
-        """Runs the network; where `axes` split the grid, inputs and logits are whole all the same.
+        """Runs the network; inputs and logits are whole even if `placement` splits the grid.
 
         Args:
           tokens: cell tokens `[B, H, W]`, integers from 0.
@@ -94,23 +94,23 @@ class GridModel(nn.Module):
           stop: when each example stops before the last step; nothing is recorded then.
         """
         table = self.param("frequency", nn.initializers.normal(1.0), (self.tokens, self.width))
-        tokens, theta = (own_rows(x, self.axes.grid) for x in (tokens, theta))
+        tokens, theta = (own_rows(x, self.placement.grid) for x in (tokens, theta))
         omega_in = table.astype(self.phase_dtype)[tokens]
         omega = omega_in
         theta = wrap(theta.astype(self.phase_dtype))
         if self.inject == "given":
-            cells = tokens > 0 if given is None else own_rows(given, self.axes.grid)
+            cells = tokens > 0 if given is None else own_rows(given, self.placement.grid)
             injected = omega_in * cells[..., None]
         else:
             injected = omega_in
 
         lengths = per_layer(self.steps if steps is None else (steps,), self.layers, "steps")
-        readout = Readout((1, 3), self.axes, self.dtype, name="readout")
+        readout = Readout((1, 3), self.placement, self.dtype, name="readout")
         answer = conv(self.width, self.classes, 1, bias=True, dtype=self.dtype, name="logits")
 
         def read(theta: Array) -> Array:
             features = readout(theta, train=train, weight=weight)
-            return all_rows(answer(features).astype(self.phase_dtype), self.axes.grid)
+            return all_rows(answer(features).astype(self.phase_dtype), self.placement.grid)
 
         def predict(theta: Array) -> Array:
             return read(theta).argmax(-1)
@@ -120,12 +120,12 @@ class GridModel(nn.Module):
             if layer > 0:
                 # The frequencies read the phases of the layer before, so they go first.
                 update = FrequencyTransition(
-                    self.width, self.axes, self.dtype, name=f"frequency_transition_{layer}"
+                    self.width, self.placement, self.dtype, name=f"frequency_transition_{layer}"
                 )(theta, omega, train=train, weight=weight)
                 omega = update + injected
                 theta = PhaseTransition(
                     self.width,
-                    axes=self.axes,
+                    placement=self.placement,
                     dtype=self.dtype,
                     name=f"phase_transition_{layer}",
                 )(theta)
@@ -142,11 +142,13 @@ class GridModel(nn.Module):
                 attention=self.attention,
                 remat=self.remat,
                 keep_attention=self.keep_attention,
-                axes=self.axes,
+                placement=self.placement,
                 dtype=self.dtype,
                 name=f"layer_{layer}",
             )(theta, omega, trajectory=trajectory, energies=energies, until=until)
             theta = evolution.theta
             records.append(evolution)
 
-        return Output(read(theta), tuple(records), read_early(read, records, readings, self.axes))
+        return Output(
+            read(theta), tuple(records), read_early(read, records, readings, self.placement)
+        )

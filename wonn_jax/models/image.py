@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import ALONE, Axes, mean_over, own_rows
+from wonn_jax.dist.grid import ALONE, Placement, mean_over, own_rows
 from wonn_jax.dynamics import wrap
 from wonn_jax.models.base import Output, Stop, read_early
 from wonn_jax.nn.layers import BatchNorm, conv, dense
@@ -52,7 +52,7 @@ class ImageModel(nn.Module):
         layer, the second, …
       transition_bias: whether the phase transitions have a bias (the paper's ImageNet-100 models).
       readout_side: side of the readout's first convolution, 3 or 1.
-      axes: of the mesh, inside `shard_map`.
+      placement: mesh axes inside `shard_map`, and the platform.
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
 
@@ -74,7 +74,7 @@ class ImageModel(nn.Module):
     attention: str = "auto"
     remat: int = 0
     keep_attention: bool = True
-    axes: Axes = ALONE
+    placement: Placement = ALONE
     dtype: Any = jnp.float32
 
     @property
@@ -100,7 +100,7 @@ class ImageModel(nn.Module):
         readings: tuple[int, ...] = (),
         stop: Stop | None = None,
     ) -> Output:
-        """Runs the network; where `axes` split the grid, inputs are whole all the same.
+        """Runs the network; inputs are whole even if `placement` splits the grid.
 
         Args:
           images: normalised pictures `[B, H, W, 3]`.
@@ -118,16 +118,16 @@ class ImageModel(nn.Module):
         sides = (3,) * self.layers
         if self.coupling == "convolution":
             sides = per_layer(self.kernels[: self.layers], self.layers, "kernels")
-        images, theta = (own_rows(x, self.axes.grid) for x in (images, theta))
+        images, theta = (own_rows(x, self.placement.grid) for x in (images, theta))
         omega = self._stem(images, train, weight).astype(self.phase_dtype)
         theta = wrap(theta.astype(self.phase_dtype))
-        readout = Readout((self.readout_side, 1), self.axes, self.dtype, name="readout")
+        readout = Readout((self.readout_side, 1), self.placement, self.dtype, name="readout")
         answer = dense(widths[-1], self.classes, dtype=self.dtype, name="logits")
 
         def read(theta: Array) -> Array:
             features = readout(theta, train=train, weight=weight)
             # Of the whole grid at once: a sum of many cells, so not in bfloat16.
-            pooled = mean_over(features.astype(self.phase_dtype).mean((1, 2)), self.axes.grid)
+            pooled = mean_over(features.astype(self.phase_dtype).mean((1, 2)), self.placement.grid)
             return answer(pooled).astype(self.phase_dtype)
 
         def predict(theta: Array) -> Array:
@@ -138,12 +138,12 @@ class ImageModel(nn.Module):
             if layer > 0:
                 # The frequencies read the phases of the layer before, so they go first.
                 omega = FrequencyTransition(
-                    width, self.axes, self.dtype, name=f"frequency_transition_{layer}"
+                    width, self.placement, self.dtype, name=f"frequency_transition_{layer}"
                 )(theta, omega, train=train, weight=weight)
                 theta = PhaseTransition(
                     width,
                     bias=self.transition_bias,
-                    axes=self.axes,
+                    placement=self.placement,
                     dtype=self.dtype,
                     name=f"phase_transition_{layer}",
                 )(theta)
@@ -164,14 +164,16 @@ class ImageModel(nn.Module):
                 attention=self.attention,
                 remat=self.remat,
                 keep_attention=self.keep_attention,
-                axes=self.axes,
+                placement=self.placement,
                 dtype=self.dtype,
                 name=f"layer_{layer}",
             )(theta, omega, trajectory=trajectory, energies=energies, until=until)
             theta = evolution.theta
             records.append(evolution)
 
-        return Output(read(theta), tuple(records), read_early(read, records, readings, self.axes))
+        return Output(
+            read(theta), tuple(records), read_early(read, records, readings, self.placement)
+        )
 
     def _stem(self, images: Array, train: bool, weight: Array | None) -> Array:
         """ω_0 of every cell: a convolution, norm and ReLU."""
@@ -183,7 +185,7 @@ class ImageModel(nn.Module):
             bias=False,
             dtype=self.dtype,
             name="stem_conv",
-            grid_axis=self.axes.grid,
+            grid_axis=self.placement.grid,
         )
-        norm = BatchNorm(axis_names=self.axes.all, dtype=self.dtype, name="stem_norm")
+        norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype, name="stem_norm")
         return nn.relu(norm(stem(images), train=train, weight=weight))

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import ALONE, Axes
+from wonn_jax.dist.grid import ALONE, Placement
 from wonn_jax.kernels.cpu.convolution import convolve
 from wonn_jax.models.base import Output
 from wonn_jax.nn.layers import BatchNorm, dense
@@ -25,14 +25,14 @@ class ResNet(nn.Module):
       classes: number of classes.
       width: channels of the first stage.
       blocks: number of blocks in each stage.
-      axes: of the mesh, inside `shard_map`.
+      placement: mesh axes inside `shard_map`, and the platform.
       dtype: of the maps; statistics of norms and logits are float32 at least.
     """
 
     classes: int
     width: int = 64
     blocks: tuple[int, ...] = (2, 2, 2, 2)
-    axes: Axes = ALONE
+    placement: Placement = ALONE
     dtype: Any = jnp.float32
 
     def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ class ResNet(nn.Module):
             )(x)
 
         def normalise(x: Array, name: str) -> Array:
-            norm = BatchNorm(axis_names=self.axes.all, dtype=self.dtype, name=name)
+            norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype, name=name)
             return norm(x, train=train, weight=weight)
 
         def block(x: Array, width: int, stride: int, name: str) -> Array:

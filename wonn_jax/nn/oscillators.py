@@ -83,8 +83,8 @@ class OscillatorLayer(nn.Module):
       remat: 0, 1 or k, see `evolve`.
       keep_attention: with `remat`, keep the attention outputs of every step rather than
         recompute them (the `blockwise` and `pallas` kernels only).
-      placement: of the model, inside `shard_map`; where they split the grid, phases and frequencies are
-        those of this device's rows, which are whole patches, trajectory and energies of the whole.
+      placement: mesh axes inside `shard_map`, and the platform. If the grid is split, phases and
+        frequencies are this device's rows (whole patches), but trajectory and energies are global.
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
 

@@ -64,7 +64,7 @@ def init_variables(model: Model, task: Task, config: Config) -> dict[str, Any]:
     shapes = task.abstract_batch(config, 1)
     example = task.prepare({name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()})
     theta = jnp.zeros((1, *model.phase_shape(example["input"].shape[1:])))
-    single = model.clone(axes=ALONE)
+    single = model.clone(placement=ALONE)
     key = stream_key(config.seed, "parameters")
     return dict(single.init(key, example["input"], theta))
 
