@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import ml_collections
 
 from wonn_jax import durations
+from wonn_jax.dist.mesh import MeshConfig
 from wonn_jax.durations import Duration
 
 
@@ -188,18 +189,6 @@ class DeviceConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshConfig:
-    """How all devices of all hosts share the work; see `wonn_jax.dist.mesh`.
-
-    The three multiply to the number of devices; one of them may be -1, for what is left.
-    """
-
-    data: int = -1  # split the batch
-    fsdp: int = 1  # split the batch too, and parameters, optimizer and EMA
-    grid: int = 1  # split the rows of cells of each board or picture
-
-
-@dataclasses.dataclass(frozen=True)
 class Config:
     """An experiment."""
 
@@ -362,7 +351,7 @@ def _check(config: Config) -> None:
     _check_votes(config)
     if config.task == "image":
         _check_images(config)
-    _check_mesh(config.mesh)
+    config.mesh.check()
     if t.batch_size % t.accumulate:
         raise ValueError(
             f"config.train.batch_size={t.batch_size} is not divisible by "
@@ -448,7 +437,7 @@ def _check_model(config: Config) -> None:
     from wonn_jax.kernels.attention import IMPLEMENTATIONS
     from wonn_jax.nn.coupling import NORMS
     from wonn_jax.nn.oscillators import per_layer
-    from wonn_jax.rng import INITIAL_PHASES
+    from wonn_jax.nn.phases import INITIAL_PHASES
 
     m = config.model
     _one_of("model.name", m.name, ("winfree", "resnet"))
@@ -507,21 +496,6 @@ def _check_votes(config: Config) -> None:
         raise ValueError(
             f"config.eval.votes={e.votes} draws are all the same with "
             "config.model.initial_phase='zeros'; use --config.model.initial_phase=noise."
-        )
-
-
-def _check_mesh(mesh: MeshConfig) -> None:
-    sizes = dataclasses.asdict(mesh)
-    for name, size in sizes.items():
-        if size < 1 and size != -1:
-            raise ValueError(
-                f"config.mesh.{name}={size} must be at least 1, or -1 for what is left: "
-                f"--config.mesh.{name}=1."
-            )
-    if len(rest := [name for name, size in sizes.items() if size == -1]) > 1:
-        raise ValueError(
-            f"config.mesh.{rest[0]} and config.mesh.{rest[1]} are both -1; what is left can go to "
-            f"one of them only: --config.mesh.{rest[1]}=1."
         )
 
 

@@ -5,6 +5,7 @@ trained too (parameters, optimizer, EMA: fully sharded); `grid` splits the rows 
 board or picture. What the devices do with their shares is written out in `wonn_jax.train.step`.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,13 +16,40 @@ from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.config import MeshConfig
 from wonn_jax.dist.grid import Placement
 
 DATA, FSDP, GRID = "data", "fsdp", "grid"
 ROWS = (DATA, FSDP)
 """Axes over which the rows of a batch are split."""
 AXES = (DATA, FSDP, GRID)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How the devices of all hosts share the work.
+
+    The sizes of the three axes multiply to the number of devices; one of them may be -1, and
+    takes what the others leave.
+    """
+
+    data: int = -1  # splits the batch
+    fsdp: int = 1  # splits the batch, and also parameters, optimizer state and EMA
+    grid: int = 1  # splits the rows of cells of each board or picture
+
+    def check(self) -> None:
+        """Raises a ValueError if an axis has an impossible size, or two have -1."""
+        sizes = dataclasses.asdict(self)
+        for name, size in sizes.items():
+            if size < 1 and size != -1:
+                raise ValueError(
+                    f"config.mesh.{name}={size} must be at least 1, or -1 for what is left: "
+                    f"--config.mesh.{name}=1."
+                )
+        if len(rest := [name for name, size in sizes.items() if size == -1]) > 1:
+            raise ValueError(
+                f"config.mesh.{rest[0]} and config.mesh.{rest[1]} are both -1; only one axis can "
+                f"take what is left: --config.mesh.{rest[1]}=1."
+            )
 
 
 def make_mesh(

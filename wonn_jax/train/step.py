@@ -36,7 +36,8 @@ from wonn_jax.dist.mesh import (
     whole_parameters,
 )
 from wonn_jax.models import Model
-from wonn_jax.rng import example_keys, initial_phases, stream_key
+from wonn_jax.nn.phases import initial_phases
+from wonn_jax.rng import example_keys, stream_key
 from wonn_jax.tasks import Batch, Task
 from wonn_jax.tasks.base import row_weight
 from wonn_jax.train.ema import update_ema
