@@ -1,4 +1,4 @@
-"""Lengths of time: what can be written, what it means, what is refused."""
+"""Durations: valid texts, their meaning, and invalid texts."""
 
 import pytest
 
@@ -24,16 +24,16 @@ def test_parse(text, expected):
 @pytest.mark.parametrize(
     "text", ["soon", "3000", "steps", "ten steps", "-1 steps", "nan steps", "inf epochs", "3 weeks"]
 )
-def test_what_is_no_duration(text):
+def test_invalid_durations(text):
     with pytest.raises(
-        ValueError, match=rf"config.train.length='{text}' is no duration; write a"
+        ValueError, match=rf"config.train.length='{text}' is not a duration; write a"
     ) as error:
         parse(text, "config.train.length")
     assert "steps, epochs, minutes" in str(error.value)
     assert "--config.train.length='100 steps'" in str(error.value)
 
 
-def test_units_may_be_restricted():
+def test_units_can_be_restricted():
     units = ("epochs",)
     assert parse("2 epochs", "config.x", units).amount == 2
     with pytest.raises(ValueError, match=r"config.x='2 minutes' .* epochs, .*='100 epochs'"):
@@ -41,7 +41,7 @@ def test_units_may_be_restricted():
     assert parse("never", "config.x", units).amount == 0
 
 
-def test_in_steps():
+def test_conversion_to_steps():
     assert Duration(7, "steps").steps(16) == 7
     assert Duration(3, "epochs").steps(16) == 48
     assert Duration(0.25, "epochs").steps(10) == 2
@@ -49,13 +49,13 @@ def test_in_steps():
     assert isinstance(Duration(3.0, "epochs").steps(16), int)
 
 
-def test_minutes_are_no_steps():
-    with pytest.raises(ValueError, match=r"'10 minutes' cannot be counted in steps"):
+def test_minutes_cannot_be_converted_to_steps():
+    with pytest.raises(ValueError, match=r"'10 minutes' cannot be converted to steps"):
         Duration(10, "minutes").steps(16)
 
 
 @pytest.mark.parametrize("text", ["3000 steps", "0.5 epochs", "10 minutes", "never"])
-def test_text_and_back(text):
+def test_round_trip(text):
     assert str(parse(text, "config.x")) == text
 
 

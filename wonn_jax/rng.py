@@ -1,7 +1,7 @@
-"""Randomness as a function of (seed, name of the stream, step, example), and of nothing else.
+"""Random keys as a function of the seed, the name of a stream, the step and the example.
 
-No generator state exists, so none is saved, and neither the number of devices nor of hosts
-nor what ran before can change a draw.
+There is no generator state, so that none has to be saved, and a draw depends neither on the
+number of devices or hosts nor on what ran before.
 """
 
 import zlib
@@ -11,11 +11,11 @@ from jax import Array
 
 
 def stream_key(seed: int, stream: str, step: Array | int = 0) -> Array:
-    """Key of the stream called `stream` at training step `step`."""
+    """The key of the stream named `stream` (such as 'phases') at training step `step`."""
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(stream.encode()))
     return jax.random.fold_in(key, step)
 
 
 def example_keys(key: Array, ids: Array) -> Array:
-    """One key per example, from its number in the data set: `[B]` → keys `[B]`."""
+    """One key per example: from indices in the data set `[B]` to keys `[B]`."""
     return jax.vmap(lambda example: jax.random.fold_in(key, example))(ids)

@@ -104,3 +104,18 @@ def test_measures_of_change():
     now = jnp.asarray([[[1, 2], [3, 4]], [[1, 1], [1, 1]]])
     before = jnp.asarray([[[1, 2], [4, 4]], [[1, 1], [1, 1]]])
     np.testing.assert_array_equal(share_changed(now, before), [0.25, 0.0])
+
+
+def test_the_first_step_has_nothing_to_be_compared_with():
+    """A system at rest, of energy 0, takes one step to be seen and one to be compared."""
+    found = evolve_until(
+        jnp.zeros((1, N)),
+        0.0,
+        sensitivity=jnp.cos,
+        influence=jnp.sin,
+        coupling=jnp.eye(N),
+        step_size=0.1,
+        max_steps=9,
+        tolerance=0.0,
+    )
+    np.testing.assert_array_equal(found.taken, [2])

@@ -32,6 +32,7 @@ def test_step_has_period_two_pi(dtype):
     step = functools.partial(winfree_step, **CORE, coupling=matrix, step_size=0.1)
     new, energy = step(theta, omega)
     turned, turned_energy = step(theta + 2 * np.pi * turns, omega)
+    assert (-np.pi < turned).all() and (turned <= dtype(np.pi)).all()
     np.testing.assert_allclose(on_circle(turned), on_circle(new), **tolerance(dtype))
     np.testing.assert_allclose(turned_energy, energy, **tolerance(dtype))
 
