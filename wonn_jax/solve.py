@@ -14,9 +14,10 @@ import os
 import sys
 from pathlib import Path
 
+from wonn_jax.tools.animate import save_dynamics
 from wonn_jax.tools.network import latest_run, load_network
-from wonn_jax.tools.puzzles import PUZZLES
-from wonn_jax.tools.solving import read_text, solve
+from wonn_jax.tools.puzzles import PUZZLES, read_text
+from wonn_jax.tools.solving import answer
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,32 +63,22 @@ def _run(options: argparse.Namespace) -> int:
     for number, board in enumerate(boards, 1):
         puzzle.check_solvable(board, f"{puzzle.name} {number} of {len(boards)}")
     workdir = options.workdir or (Path() if options.weights else latest_run(puzzle.name))
-    network = load_network(
-        workdir.resolve(),
-        puzzle.name,
-        options.checkpoint,
-        options.use,
-        options.weights,
-        options.heads,
-    )
+    chosen = (options.checkpoint, options.use, options.weights, options.heads)
+    network = load_network(workdir.resolve(), puzzle.name, *chosen)
     print(f"weights   {network.origin}")
     solved = []
     for number, board in enumerate(boards):
-        print()
-        files = (options.picture, options.animate) if number == 0 else (None, None)
-        solved.append(
-            solve(
-                network,
-                puzzle,
-                board,
-                draws=options.votes,
-                steps=options.steps,
-                seed=options.seed,
-                colour=_colour(options.colour),
-                picture=files[0],
-                animation=files[1],
-            )
-        )
+        found = answer(network, board, draws=options.votes, steps=options.steps, seed=options.seed)
+        verdict = puzzle.judge(board, found.classes)
+        print(f"\n{puzzle.show(board, found.classes, _colour(options.colour))}")
+        print(f"{verdict.text}\n{found.summary()}")
+        solved.append(verdict.solved)
+        if number == 0:
+            for path, moving in ((options.picture, False), (options.animate, True)):
+                if path:
+                    steps = (found.probabilities, found.energies)
+                    save_dynamics(path, puzzle, board, *steps, moving=moving)
+                    print(f"written   {path}")
     if len(boards) > 1:
         print(f"\n{sum(solved)} of {len(boards)} solved")
     return 0 if all(solved) else 1

@@ -1,1 +1,1 @@
-"""Figures of the paper, from a run."""
+"""The paper's figures, drawn from a run."""

@@ -1,4 +1,4 @@
-"""The command line that all figures share: which network, which examples, where to write."""
+"""Command line shared by all figures: which network, which examples, where to write."""
 
 import argparse
 import logging
@@ -10,20 +10,20 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from wonn_jax.data import load_source
-from wonn_jax.tasks.pictures import draw_maze, draw_sudoku
 from wonn_jax.tools.network import Network, batch_of, load_network
+from wonn_jax.tools.puzzles import PUZZLES
 
 BLUE, RED, GREEN, BROWN, GREY = "#3d7eff", "#d7263d", "#1b998b", "#b07d2b", "#999999"
 
 
 def figure_parser(description: str | None) -> argparse.ArgumentParser:
-    """Arguments of a figure that looks at a network."""
+    """Arguments of a figure of a network's dynamics."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
-    parser.add_argument("workdir", type=Path, help="of a run")
+    parser.add_argument("workdir", type=Path, help="folder of a run")
     parser.add_argument("output", type=Path, help="PNG to write")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
-    parser.add_argument("--use", default="ema", choices=("ema", "raw"), help="averaged or raw")
-    parser.add_argument("--steps", type=int, default=0, help="T of every layer; 0: of training")
+    parser.add_argument("--use", default="ema", choices=("ema", "raw"), help="which weights")
+    parser.add_argument("--steps", type=int, default=0, help="T of every layer; 0: as in training")
     return parser
 
 
@@ -32,9 +32,9 @@ def run(
     argv: list[str] | None,
     draw: Callable[[argparse.Namespace], None],
 ) -> int:
-    """Draws, and returns the exit status: 2 with a message if something is not as it must be."""
+    """Draws and returns the exit status: 2, with a message, if the input is wrong."""
     options = parser.parse_args(argv)
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of its own options
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns about its own options
     try:
         if getattr(options, "steps", 0) < 0:
             raise ValueError(f"--steps={options.steps} must not be negative.")
@@ -53,36 +53,34 @@ def run(
 def examples(
     options: argparse.Namespace, first: int, number: int
 ) -> tuple[Network, dict[str, np.ndarray]]:
-    """The network of the command line, and so many test examples from the first one on.
+    """The network of the command line, and `number` test examples from the first one on.
 
     Raises:
-      ValueError: examples that do not exist, or none.
+      ValueError: no examples, or some that do not exist.
     """
     network = load_network(options.workdir.resolve(), "", options.checkpoint, options.use)
     if number < 1:
-        raise ValueError(f"{number} examples are none; at least 1 is needed.")
+        raise ValueError(f"--examples={number} must be at least 1.")
     return network, batch_of(load_source(network.config, "test"), range(first, first + number))
 
 
-def describe(network: Network, options: argparse.Namespace) -> str:
-    """A line on the network, for titles."""
-    m, d = network.config.model, network.config.data
-    kind = network.config.task
-    what = d.name if kind == "image" else f"{kind} {d.height}×{d.width}"
+def describe(network: Network, example: np.ndarray, options: argparse.Namespace) -> str:
+    """A line about the network for titles; `example` is an input `[H, W, ...]`."""
+    m = network.config.model
+    height, width = example.shape[:2]
     weights = "EMA" if network.origin.rpartition(", ")[2] == "ema" else "raw"
     trained = ", ".join(map(str, m.steps))
     length = f"T {trained}"
     if options.steps:
         length = f"T {options.steps} (trained with {trained})"
-    return f"{what}, C {m.width}, L {m.layers}, {length}, {weights} weights"
+    data = f"{network.config.data.name} {height}×{width}"
+    return f"{data}, C {m.width}, L {m.layers}, {length}, {weights} weights"
 
 
 def draw_input(axes: Axes, network: Network, example: dict[str, np.ndarray]) -> None:
-    """The input of an example: a picture or a board."""
-    if network.config.task == "maze":
-        draw_maze(axes, example["input"])
-    elif network.config.task == "sudoku":
-        draw_sudoku(axes, example["input"], example["input"] > 0, example["input"])
+    """The input of an example: a board or an image."""
+    if puzzle := PUZZLES.get(network.task.name):
+        puzzle.draw(axes, example["input"], None, example["target"])
     else:
         axes.imshow(example["input"])
     axes.set_axis_off()

@@ -1,12 +1,12 @@
-"""How the two phase groups form over steps and layers (the paper's Fig. 7).
+"""How the two phase groups form over steps and layers (Fig. 7 of the paper).
 
     python -m experiments.figures.group_evolution runs/digits groups.png [--example=3]
         [--animate=groups.gif]
 
-A row per layer, a column per step: the weight of each cell in the first group less that in the
-second (see `phase_groups`), less the mean of that over all cells. The groups of a layer are those
-of its phases after its last step, and so is the range of its colours. The animation goes through
-all steps of all layers, with the distribution of the phases beside the map.
+A row per layer, a column per step: the weight of each cell in the first group minus its weight in
+the second (see `phase_groups`), centred to mean 0. The groups and the colour scale of a layer come
+from its phases after its last step. The animation shows all steps of all layers, with the
+distribution of the phases beside the map.
 """
 
 import argparse
@@ -18,47 +18,42 @@ from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.artist import Artist
 
 from experiments.figures import command
-from wonn_jax.tasks.pictures import plt
+from wonn_jax.tasks.pictures import new_figure, save_figure
 from wonn_jax.tools.network import Network, watch
-from wonn_jax.tools.phases import bound, contrast, distribution, groups
+from wonn_jax.tools.phases import colour_limit, contrast, distribution, groups
 
 COLUMNS = 8
 
 
 def draw(options: argparse.Namespace) -> None:
-    """Writes the figure, and the animation if one is asked for."""
+    """Writes the figure and, if requested, the animation."""
     network, batch = command.examples(options, options.example, 1)
     layers = watch(network, batch, steps=options.steps).layers
     paths = [np.asarray(layer.trajectory)[:, 0] for layer in layers]  # [T, H, W, C] each
     example = command.row(batch, 0)
-    title = f"Phase groups, test example {options.example}\n{command.describe(network, options)}"
+    about = command.describe(network, example["input"], options)
+    title = f"Phase groups, test example {options.example}\n{about}"
 
     columns = max(min(COLUMNS, len(path)) for path in paths) + 1
-    figure, panels = plt.subplots(
-        len(paths),
-        columns,
-        figsize=(1.55 * columns + 0.8, 1.75 * len(paths) + 0.9),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure = new_figure(1.55 * columns + 0.8, 1.75 * len(paths) + 0.9)
+    panels = figure.subplots(len(paths), columns, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()
     command.draw_input(panels[0, 0], network, example)
     panels[0, 0].set_title("input", fontsize=9)
     for layer, path in enumerate(paths):
         centres = groups(path[-1])
-        limit = bound(path[-1], centres)
+        limit = colour_limit(path[-1], centres)
         shown = np.unique(np.rint(np.linspace(1, len(path), columns - 1)).astype(int))
         for column, step in enumerate(shown, 1):
             axes = panels[layer, column]
-            shown_now = contrast(path[step - 1], centres)
-            image = axes.imshow(shown_now, vmin=-limit, vmax=limit, cmap="RdBu")
+            now = contrast(path[step - 1], centres)
+            image = axes.imshow(now, vmin=-limit, vmax=limit, cmap="RdBu")
             name = f"layer {layer + 1}, " if len(paths) > 1 and column == 1 else ""
             axes.set_title(f"{name}step {step}", fontsize=9)
         figure.colorbar(image, ax=panels[layer], label="group 1 − group 2 − mean", shrink=0.8)
     figure.suptitle(title, fontsize=11)
-    figure.savefig(options.output, dpi=130)
-    plt.close(figure)
+    save_figure(figure, options.output, dpi=130)
     if options.animate:
         animate(options.animate, network, example, paths, title)
         print(f"written   {options.animate}")
@@ -77,7 +72,8 @@ def animate(
     highest = max(
         distribution(steps[i]).density.max() for steps in paths for i in range(len(steps))
     )
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8.4, 3.4), layout="constrained")
+    figure = new_figure(8.4, 3.4)
+    left, middle, right = figure.subplots(1, 3)
     command.draw_input(left, network, example)
     left.set_title("input", fontsize=9)
     figure.suptitle(title, fontsize=10)
@@ -86,7 +82,7 @@ def animate(
         layer, step = frames[min(number, len(frames) - 1)]
         theta = paths[layer][step]
         middle.clear()
-        limit = bound(paths[layer][-1], centres[layer])
+        limit = colour_limit(paths[layer][-1], centres[layer])
         middle.imshow(contrast(theta, centres[layer]), vmin=-limit, vmax=limit, cmap="RdBu")
         middle.set_axis_off()
         middle.set_title(
@@ -104,10 +100,9 @@ def animate(
         return [middle, right]
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The last step stays: as frames of its own, which every viewer shows alike.
+    # The last step is repeated: not every viewer honours the duration of a single frame.
     movie = FuncAnimation(figure, frame, frames=len(frames) + 6)
     movie.save(path, writer=PillowWriter(fps=4), dpi=80)
-    plt.close(figure)
 
 
 def main(argv: list[str] | None = None) -> int:

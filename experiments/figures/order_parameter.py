@@ -1,10 +1,11 @@
-"""Order parameter and energy over the steps, of one example and in the mean.
+"""Order parameter and energy over the steps: one example, and the mean over many.
 
     python -m experiments.figures.order_parameter runs/maze_hard-small order.png [--example=2]
 
-Left: Kuramoto's r = |mean of exp(iθ)|, of all oscillators of a layer at once, and of those of one
-channel, averaged over channels. Right: the energy of the state before each step. Lines: one test
-example; bands: mean and standard deviation of the first test examples. Layers follow each other.
+Left: Kuramoto's order parameter r = |mean of exp(iθ)|, over all oscillators of a layer, and over
+those of each channel, averaged over channels. Right: the energy of the state before each step.
+Lines: one test example; bands: mean and standard deviation over the first test examples. The steps
+of all layers are concatenated.
 """
 
 import argparse
@@ -15,17 +16,17 @@ from matplotlib.axes import Axes
 
 from experiments.figures import command
 from wonn_jax.data import load_source
-from wonn_jax.tasks.pictures import plt
+from wonn_jax.tasks.pictures import new_figure, save_figure
 from wonn_jax.tools.network import batch_of, load_network, watch
 
-AT_ONCE = 10
-"""Examples whose phases are in memory together."""
+BATCH = 10
+"""Examples whose trajectories are held in memory at the same time."""
 
 
 def orders(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """r of all oscillators, and the mean over channels of theirs: `[T, B, H, W, C]` → `[T, B]`."""
-    arrows = np.exp(1j * theta)
-    return np.abs(arrows.mean((2, 3, 4))), np.abs(arrows.mean((2, 3))).mean(-1)
+    """r over all oscillators, and the mean of r over channels: `[T, B, H, W, C]` → `[T, B]`."""
+    unit = np.exp(1j * theta)
+    return np.abs(unit.mean((2, 3, 4))), np.abs(unit.mean((2, 3))).mean(-1)
 
 
 def draw(options: argparse.Namespace) -> None:
@@ -34,12 +35,13 @@ def draw(options: argparse.Namespace) -> None:
     source = load_source(network.config, "test")
     count = min(options.examples, len(source))
     if count < 2:
-        raise ValueError(f"--examples={options.examples} must be at least 2, for a mean.")
+        raise ValueError(f"--examples={options.examples} must be at least 2.")
     numbers = [options.example, *range(count)]
+    example = command.row(batch_of(source, numbers[:1]), 0)
     together: list[np.ndarray] = []
-    for first in range(0, len(numbers), AT_ONCE):
-        some = numbers[first : first + AT_ONCE]
-        padded = some + [some[-1]] * (AT_ONCE - len(some))  # one compiled program for all
+    for first in range(0, len(numbers), BATCH):
+        some = numbers[first : first + BATCH]
+        padded = some + [some[-1]] * (BATCH - len(some))  # one batch shape, compiled once
         layers = watch(network, batch_of(source, padded), steps=options.steps).layers
         both = [orders(np.asarray(layer.trajectory)) for layer in layers]
         series = (
@@ -51,9 +53,10 @@ def draw(options: argparse.Namespace) -> None:
     whole, each, energy = np.concatenate(together, -1)  # [steps, 1 + count] each
     ends = np.cumsum([len(layer.energies) for layer in layers])[:-1]
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.7), layout="constrained")
+    figure = new_figure(10, 3.7)
+    left, right = figure.subplots(1, 2)
     _plot(left, whole, command.BLUE, "all oscillators")
-    _plot(left, each, command.GREEN, "of one channel, mean over channels")
+    _plot(left, each, command.GREEN, "each channel, mean over channels")
     left.set(ylabel="order parameter r after the step", ylim=(0, 1))
     _plot(right, energy, command.RED, "")
     right.set(ylabel="energy before the step")
@@ -65,18 +68,17 @@ def draw(options: argparse.Namespace) -> None:
         axes.legend(frameon=False, fontsize=8)
     figure.suptitle(
         f"Order and energy: test example {options.example} (lines), mean ± standard deviation of "
-        f"{count} (bands)\n{command.describe(network, options)}",
+        f"{count} (bands)\n{command.describe(network, example['input'], options)}",
         fontsize=10.5,
     )
-    figure.savefig(options.output, dpi=130)
-    plt.close(figure)
+    save_figure(figure, options.output, dpi=130)
 
 
 def _plot(axes: Axes, series: np.ndarray, colour: str, name: str) -> None:
-    """The first column as a line, mean and spread of the others as a band."""
+    """The first column as a line, mean and standard deviation of the others as a band."""
     steps = np.arange(1, len(series) + 1)
-    mean, spread = series[:, 1:].mean(1), series[:, 1:].std(1)
-    axes.fill_between(steps, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0)
+    mean, std = series[:, 1:].mean(1), series[:, 1:].std(1)
+    axes.fill_between(steps, mean - std, mean + std, color=colour, alpha=0.18, lw=0)
     axes.plot(steps, mean, color=colour, lw=1, ls="--", label=f"{name}, mean" if name else "mean")
     label = f"{name}, one example" if name else "one example"
     axes.plot(steps, series[:, 0], "o-", ms=3, color=colour, label=label)
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = command.figure_parser(__doc__)
     parser.add_argument("--example", type=int, default=0, help="number in the test split")
-    parser.add_argument("--examples", type=int, default=50, help="for the mean")
+    parser.add_argument("--examples", type=int, default=50, help="for mean and deviation")
     return command.run(parser, argv, draw)
 
 

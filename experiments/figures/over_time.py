@@ -1,12 +1,12 @@
-"""How an answer assembles over the steps (the paper's Fig. 5, 10, 11 for Maze, 12 for Sudoku).
+"""How an answer forms over the steps (Fig. 5, 10 and 11 of the paper for mazes, 12 for Sudokus).
 
     python -m experiments.figures.over_time runs/maze_hard-small board.png [--example=2]
         [--animate=board.gif]
 
-One row: a test board after some of the steps, and the label; below, its energy. In a maze the blue
-of a cell is the probability that it is on the path, purple through walls. In a Sudoku givens are
-black, right digits blue, wrong ones red; in the animation, which does not know the label, those are
-red that break a rule.
+One row: a test board after some of the steps, and its label; below, the energy. In a maze, blue
+shows the probability that a cell is on the path, purple if it is a wall. In a Sudoku, given digits
+are black, correct ones blue and wrong ones red; the animation does not use the label and shows
+digits that break a rule in red.
 """
 
 import argparse
@@ -17,70 +17,77 @@ import jax
 import numpy as np
 
 from experiments.figures import command
-from wonn_jax.tasks.maze import PATH
-from wonn_jax.tasks.pictures import draw_maze, draw_sudoku, plt
-from wonn_jax.tools.animate import maze_image, save_dynamics
+from wonn_jax.tasks.pictures import errors, new_figure, save_figure
+from wonn_jax.tools.animate import save_dynamics
 from wonn_jax.tools.network import watch
+from wonn_jax.tools.puzzles import PUZZLES, Puzzle
 
 PANELS = 7
 
 
 def draw(options: argparse.Namespace) -> None:
-    """Writes the figure, and the animation if one is asked for."""
+    """Writes the figure and, if requested, the animation."""
     network, batch = command.examples(options, options.example, 1)
-    task = network.config.task
-    if task == "image":
-        raise ValueError(f"{options.workdir} is a run on images; this figure is of boards.")
+    puzzle = PUZZLES.get(network.task.name)
+    if puzzle is None:
+        raise ValueError(
+            f"{options.workdir} is a run on {network.task.examples}; this figure shows boards "
+            f"({', '.join(PUZZLES)})."
+        )
     length = options.steps or network.config.model.steps[-1]
     seen = watch(network, batch, steps=options.steps, readings=tuple(range(1, length + 1)))
     probabilities = np.asarray(jax.nn.softmax(seen.readings))[:, 0]
     energies = seen.layers[-1].energies[:, 0]
     example = command.row(batch, 0)
-    wrong = int((probabilities[-1].argmax(-1) != example["target"]).sum())
-    said = "exact" if not wrong else f"{wrong} cells differ from the label at the end"
-    title = f"Test board {options.example}: {said}\n{command.describe(network, options)}"
-    boards(
-        options.output, task, example["input"], example["target"], probabilities, energies, title
+    result = errors(probabilities[-1].argmax(-1), example["target"])
+    about = command.describe(network, example["input"], options)
+    title = f"Test board {options.example}: {result}\n{about}"
+    draw_steps(
+        options.output, puzzle, example["input"], example["target"], probabilities, energies, title
     )
     if options.animate:
-        save_dynamics(options.animate, task, example["input"], probabilities, energies)
+        save_dynamics(options.animate, puzzle, example["input"], probabilities, energies)
         print(f"written   {options.animate}")
 
 
-def boards(
+def draw_steps(
     path: Path,
-    task: str,
+    puzzle: Puzzle,
     tokens: np.ndarray,
     target: np.ndarray,
     probabilities: np.ndarray,
     energies: np.ndarray,
     title: str,
 ) -> None:
-    """Writes the figure of one board: tokens and label `[H, W]`, `[T, H, W, classes]`, `[T]`."""
+    """Writes the figure of one board.
+
+    Args:
+      path: PNG to write.
+      puzzle: the kind of board.
+      tokens, target: of the board `[H, W]`.
+      probabilities: of each class after each step `[T, H, W, classes]`.
+      energies: before each step `[T]`.
+      title: of the figure.
+    """
     steps = len(energies)
     shown = np.unique(np.rint(np.linspace(1, steps, PANELS)).astype(int))
     count = len(shown) + 1
-    figure = plt.figure(figsize=(1.9 * count, 4.1), layout="constrained")
+    figure = new_figure(1.9 * count, 4.1)
     grid = figure.add_gridspec(2, count, height_ratios=(2.2, 1))
     for column, step in enumerate([*shown, 0]):
         axes = figure.add_subplot(grid[0, column])
         axes.set_title(f"step {step}" if step else "label", fontsize=9)
-        if task == "maze":
-            if step:
-                axes.imshow(maze_image(tokens, probabilities[step - 1][..., PATH]))
-            else:
-                draw_maze(axes, target)
+        if step:
+            puzzle.draw_step(axes, tokens, probabilities[step - 1], target)
         else:
-            now = probabilities[step - 1].argmax(-1) if step else target
-            draw_sudoku(axes, np.where(tokens > 0, tokens, now + 1), tokens > 0, target + 1)
+            puzzle.draw(axes, tokens, target, target)
         axes.set_axis_off()
     below = figure.add_subplot(grid[1, :])
     below.plot(np.arange(1, steps + 1), energies, "o-", ms=3, color=command.RED)
     below.set(xlabel="step", ylabel="energy before it")
     below.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save_figure(figure, path, dpi=130)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,9 +1,9 @@
-"""Final phases, their peaks and how far these are apart (the paper's Fig. 4, left).
+"""Distribution of the final phases, its peaks and their distance (Fig. 4, left, of the paper).
 
     python -m experiments.figures.phase_distribution runs/digits distribution.png [--examples=4]
 
 A panel per test example: the distribution of the phases of all oscillators of the last layer after
-its last step, smoothed by 10°, with its two highest peaks; around the circle, the ends meet.
+its last step, smoothed by 10°, with its two highest peaks. The axis is periodic.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from experiments.figures import command
-from wonn_jax.tasks.pictures import plt
+from wonn_jax.tasks.pictures import new_figure, save_figure
 from wonn_jax.tools.network import watch
 from wonn_jax.tools.phases import distance, distribution
 
@@ -22,14 +22,8 @@ def draw(options: argparse.Namespace) -> None:
     network, batch = command.examples(options, options.first, options.examples)
     phases = watch(network, batch, steps=options.steps).layers[-1].theta
     count = len(phases)
-    figure, panels = plt.subplots(
-        2,
-        count,
-        figsize=(2.7 * count + 0.6, 3.9),
-        squeeze=False,
-        layout="constrained",
-        height_ratios=(1, 1.3),
-    )
+    figure = new_figure(2.7 * count + 0.6, 3.9)
+    panels = figure.subplots(2, count, squeeze=False, height_ratios=(1, 1.3))
     ticks = np.linspace(-np.pi, np.pi, 5)
     highest = 0.0
     for column, theta in enumerate(phases):
@@ -55,10 +49,10 @@ def draw(options: argparse.Namespace) -> None:
         axes.set_ylim(0, 1.12 * highest)
     panels[1, 0].set_ylabel("density per rad")
     figure.suptitle(
-        f"Final phases of the last layer (dotted: uniform)\n{command.describe(network, options)}"
+        "Final phases of the last layer (dotted: uniform)\n"
+        + command.describe(network, batch["input"][0], options)
     )
-    figure.savefig(options.output, dpi=130)
-    plt.close(figure)
+    save_figure(figure, options.output, dpi=130)
 
 
 def main(argv: list[str] | None = None) -> int:

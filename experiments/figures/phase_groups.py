@@ -1,10 +1,10 @@
-"""Where the two phase groups are: weighted maps over the input (the paper's Fig. 4, right, and 6).
+"""Maps of the two phase groups over the input (Fig. 4, right, and Fig. 6 of the paper).
 
     python -m experiments.figures.phase_groups runs/digits groups.png [--examples=4]
 
 A row per test example. The groups gather around the two highest peaks of the final phases of the
 last layer; a cell's weight in a group is the mean over its oscillators of max(0, cos(θ − peak)).
-Every map has the colours of its own range, which stands above it.
+Every map has its own colour scale; its range is printed above it.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from experiments.figures import command
-from wonn_jax.tasks.pictures import plt
+from wonn_jax.tasks.pictures import new_figure, save_figure
 from wonn_jax.tools.network import watch
 from wonn_jax.tools.phases import distance, groups, weights
 
@@ -23,9 +23,8 @@ def draw(options: argparse.Namespace) -> None:
     network, batch = command.examples(options, options.first, options.examples)
     phases = watch(network, batch, steps=options.steps).layers[-1].theta
     count = len(phases)
-    figure, panels = plt.subplots(
-        count, 3, figsize=(7.0, 2.2 * count + 0.7), squeeze=False, layout="constrained"
-    )
+    figure = new_figure(7.0, 2.2 * count + 0.7)
+    panels = figure.subplots(count, 3, squeeze=False)
     image = None
     for line, theta in zip(range(count), phases, strict=True):
         command.draw_input(panels[line, 0], network, command.row(batch, line))
@@ -53,10 +52,10 @@ def draw(options: argparse.Namespace) -> None:
     bar = figure.colorbar(image, ax=panels, label="weight of the cell in the group", shrink=0.5)
     bar.set_ticks([*image.get_clim()], labels=["least", "most"])
     figure.suptitle(
-        f"Phase groups of the last layer\n{command.describe(network, options)}", fontsize=11
+        "Phase groups of the last layer\n" + command.describe(network, batch["input"][0], options),
+        fontsize=11,
     )
-    figure.savefig(options.output, dpi=130)
-    plt.close(figure)
+    save_figure(figure, options.output, dpi=130)
 
 
 def main(argv: list[str] | None = None) -> int:

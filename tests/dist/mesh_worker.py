@@ -145,13 +145,13 @@ def averaged(grads, specs):
 def main(devices: str, path: str, *jobs: str) -> None:
     jax.config.update("jax_num_cpu_devices", int(devices))
     jax.config.update("jax_enable_x64", True)
-    step.compiler_options = lambda: QUICK
+    step.compiler_options = lambda _: QUICK
     results = {}
     for job in jobs:
         case, sizes, variant = (*job.split(":"), "")[:3]
         with pytest.MonkeyPatch.context() as patch:
             if variant == "unchecked":
-                patch.setattr(sharding, "_checked", lambda: False)
+                patch.setattr(sharding, "_check_vma", lambda _: False)
             elif variant == "mean":
                 patch.setattr(step, "add_gradients", averaged)
             elif variant == "seams":

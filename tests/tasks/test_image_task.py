@@ -10,7 +10,7 @@ import pytest
 
 from wonn_jax import config as configuration
 from wonn_jax.dist import mesh as sharding
-from wonn_jax.dist.grid import ALONE
+from wonn_jax.dist.placement import ALONE
 from wonn_jax.evaluators.accuracy import over_draws
 from wonn_jax.models import build
 from wonn_jax.rng import stream_key
@@ -26,7 +26,7 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 def quick_compilation():
     """These programs run for milliseconds and would be compiled for seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "compiler_options", lambda: QUICK)
+        patch.setattr(step, "compiler_options", lambda _: QUICK)
         yield
 
 

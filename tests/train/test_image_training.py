@@ -25,7 +25,7 @@ def quick_compilation():
     """These programs run for milliseconds and would be compiled for seconds."""
     options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "compiler_options", lambda: options)
+        patch.setattr(step, "compiler_options", lambda _: options)
         yield
 
 

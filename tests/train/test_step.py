@@ -55,7 +55,7 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 @pytest.fixture
 def quick_compilation(monkeypatch):
     """These programs run for milliseconds and would be compiled for ten seconds."""
-    monkeypatch.setattr(step, "compiler_options", lambda: QUICK)
+    monkeypatch.setattr(step, "compiler_options", lambda _: QUICK)
 
 
 def start(model, task, optimizer, config, mesh):

@@ -1,35 +1,16 @@
-"""A grid of cells split over devices by its rows: own rows, the neighbours' rows, the whole again.
+"""A grid of cells whose rows are split over devices: halo exchange, ring shifts, gathering.
 
-For use inside `shard_map`, where `axis_name` names the axis of the mesh that splits the grid.
-With None there is nothing to do: the grid is whole.
+For use inside `shard_map`; `axis_name` is the mesh axis over which the grid is split. If it is
+None, the grid is not split and most functions return their input.
 """
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 
-class Placement(NamedTuple):
-    """Where a model runs: the mesh axes it sees inside `shard_map`, and the platform.
-
-    axes: mesh axes over which examples or cells are split, those of a batch norm.
-    grid: mesh axis over which the rows of cells are split; None if every device has whole grids.
-    platform: 'cpu', 'gpu' or 'tpu', for the choice of kernels; None for JAX's default backend.
-    """
-
-    axes: tuple[str, ...] = ()
-    grid: str | None = None
-    platform: str | None = None
-
-
-ALONE = Placement()
-"""On one device, without `shard_map`."""
-
-
 def own_rows(x: Array, axis_name: str | None, axis: int = 1) -> Array:
-    """This device's rows of an array that all devices of the axis hold, `axis` being the rows'."""
+    """This device's rows of an array that every device holds whole; `axis` is that of the rows."""
     if axis_name is None:
         return x
     rows = x.shape[axis] // jax.lax.axis_size(axis_name)
@@ -38,10 +19,10 @@ def own_rows(x: Array, axis_name: str | None, axis: int = 1) -> Array:
 
 
 def all_rows(x: Array, axis_name: str | None, axis: int = 1) -> Array:
-    """The inverse: the whole array, equal on all devices of the axis.
+    """The inverse of `own_rows`: the whole array, replicated along the mesh axis.
 
-    What is put together here is small, so it is a sum of each device's rows among zeros, which
-    tells JAX that it is equal.
+    It is computed as a sum over devices, each of which contributes its rows and zeros: unlike the
+    result of an all-gather, JAX knows that of a sum to be replicated. For small arrays only.
     """
     if axis_name is None:
         return x
@@ -49,19 +30,20 @@ def all_rows(x: Array, axis_name: str | None, axis: int = 1) -> Array:
     shape = list(x.shape)
     shape[axis] = rows * jax.lax.axis_size(axis_name)
     first = jax.lax.axis_index(axis_name) * rows
-    alone = jax.lax.dynamic_update_slice_in_dim(jnp.zeros(shape, x.dtype), x, first, axis)
-    return jax.lax.psum(alone, axis_name)
+    contribution = jax.lax.dynamic_update_slice_in_dim(jnp.zeros(shape, x.dtype), x, first, axis)
+    return jax.lax.psum(contribution, axis_name)
 
 
 def first_row(rows: int, axis_name: str | None) -> Array | int:
-    """Number of this device's first row, if each has `rows`."""
+    """Index of this device's first row in the whole grid, if every device has `rows` rows."""
     return 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
 
 
 def with_neighbours(x: Array, rows: int, axis_name: str) -> Array:
-    """`[B, H, W, C]` → `[B, rows + H + rows, W, C]`, with rows of the devices on both sides.
+    """Halo exchange: `[B, H, W, C]` → `[B, rows + H + rows, W, C]`, extended by adjacent rows.
 
-    Beyond the edges of the grid they are 0, as in a padded convolution.
+    The rows come from the devices above and below, from more than one if `rows` exceeds H. Beyond
+    the edges of the grid they are 0, as in a padded convolution.
     """
     height = x.shape[1]
     above: list[Array] = []
@@ -74,23 +56,23 @@ def with_neighbours(x: Array, rows: int, axis_name: str) -> Array:
 
 
 def shifted(x: Array, distance: int, axis_name: str) -> Array:
-    """What the device `distance` places before has; 0 where there is none."""
+    """The value of the device `distance` places earlier on the mesh axis; 0 if there is none."""
     size = jax.lax.axis_size(axis_name)
     pairs = [(i, i + distance) for i in range(size) if 0 <= i + distance < size]
     return jax.lax.ppermute(x, axis_name, pairs)
 
 
-def passed_on(x: Array, axis_name: str) -> Array:
-    """What the device one place before has, the last one being before the first: a ring."""
+def ring_shifted(x: Array, axis_name: str) -> Array:
+    """The value of the previous device on the mesh axis; the first gets that of the last."""
     size = jax.lax.axis_size(axis_name)
     return jax.lax.ppermute(x, axis_name, [(i, (i + 1) % size) for i in range(size)])
 
 
 def mean_over(x: Array, axis_name: str | None) -> Array:
-    """The mean over devices, if the grid is split."""
+    """The mean over the devices of a mesh axis; `x` itself if the grid is not split."""
     return x if axis_name is None else jax.lax.pmean(x, axis_name)
 
 
 def sum_over(x: Array, axis_name: str | None) -> Array:
-    """The sum over devices, if the grid is split."""
+    """The sum over the devices of a mesh axis; `x` itself if the grid is not split."""
     return x if axis_name is None else jax.lax.psum(x, axis_name)

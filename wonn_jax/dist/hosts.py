@@ -1,177 +1,188 @@
-"""What the processes of a run say to each other, apart from what their devices do.
+"""The processes of a run: how they start together, agree, and end together.
 
-They assemble before JAX starts, compare what must be the same everywhere, agree on when to save
-and stop, and learn at once that one of them failed or was killed. No device takes part: nothing
-here waits for one, and it works when the hosts disagree about the number of their devices or have
-none yet.
+All of it is JAX's own distributed runtime, through public calls. `jax.distributed` connects the
+processes and ends all of them when one is lost; its preemption service turns a SIGTERM to one into
+a step after which all stop; `jax.experimental.multihost_utils` gathers what has to be compared.
 
-JAX's coordination service could carry most of it, but it ends a process by `abort()` when another
-is gone, without saying which, and no callback can be given for that from Python (jax 0.10.2:
-std::bad_cast); a second process of the same number brings down the healthy one as well. So they
-have connections of their own, see `wonn_jax.dist.host_link`.
+What JAX does not do, and this module adds: `join` ends with a message and exit status 2 where JAX
+would abort after its timeout (a coordinator that is not there, processes that are missing), or
+crash (a port that is taken). The rest is left to JAX: a second process with the number of another
+ends both with JAX's message, even in a run that has begun, so every run needs a port of its own.
 
-A process by itself has nothing to say: every function here is trivial then.
+Exit statuses of a host that ends because another one did: 134 (SIGABRT) if JAX's heartbeats
+notice it, `LOST` if a computation fails first.
+
+Alone, a process agrees with itself: every function is trivial then.
 """
 
-import ctypes
+import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import signal
+import socket
 import sys
+import threading
 import time
-import traceback
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
-
-import wonn_jax
-from wonn_jax.dist.host_link import LAST, Link, Place, StoppedError, connect, numbered
-
-__all__ = [
-    "JOIN_SECONDS",
-    "Agenda",
-    "Place",
-    "StoppedError",
-    "ask_cluster",
-    "barrier",
-    "check_same_folder",
-    "compare",
-    "finish",
-    "first_says",
-    "gather",
-    "join",
-    "leave",
-    "several",
-    "stop",
-    "take_along",
-    "versions",
-]
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 JOIN_SECONDS = 120.0
-"""All processes must have started within this time."""
-_SILENCE = 45
-"""Seconds without a sign of life after which a host counts as dead, where no connection broke."""
+"""Within which all processes must have started."""
+LOST = 75
+"""Exit status if another host was lost (EX_TEMPFAIL): starting again may succeed."""
+_HEARTBEAT_SECONDS = 30
+"""Without a heartbeat, after which JAX ends all processes of the run."""
+_LEAVE_SECONDS = 5
+"""That a failing host waits for others that fail likewise, so that each prints its message."""
 
-_link: Link | None = None
-"""That of this process; None of one by itself."""
+
+# --- Starting together ----------------------------------------------------------------------------
 
 
-def join(place: Place, seconds: float = JOIN_SECONDS) -> None:
-    """Waits for the other processes, and starts JAX among them. Call before any array is made.
+def join(
+    coordinator: str | None = None,
+    index: int | None = None,
+    count: int | None = None,
+    seconds: float = JOIN_SECONDS,
+    *,
+    preemptible: bool = True,
+) -> None:
+    """Connects this process to the others. Call before any computation of JAX.
 
     Args:
-      place: of this process.
-      seconds: for all to start in.
+      coordinator: HOST:PORT of process 0; None if JAX is to detect the cluster (TPU pods, Slurm,
+        Open MPI, Kubernetes), as are the next two.
+      index, count: number of this process, from 0, and of processes.
+      seconds: within which all must have started; if they have not, this process ends with a
+        message and status 2.
+      preemptible: SIGTERM requests a stop (see `Agenda`) instead of ending this process.
 
     Raises:
-      ValueError: processes that do not fit together; all of them get the same message.
-      OSError: process 0 cannot be reached, or cannot listen.
+      ValueError: a wrong index or address, or no cluster that JAX knows.
+      OSError: the port of process 0 is taken.
     """
-    global _link
-    if not 0 <= place.index < place.count:
-        raise ValueError(
-            f"--process_id={place.index} is not below --num_processes={place.count}; number the "
-            f"processes from 0 to {place.count - 1}."
+    if coordinator is not None and index is not None and count is not None:
+        if not 0 <= index < count:
+            raise ValueError(
+                f"--process_id={index} is not below --num_processes={count}; number the processes "
+                f"from 0 to {count - 1}."
+            )
+        _check_address(coordinator, seconds if index == 0 else None)
+        print(f"joining  process {index} of {count}, coordinator {coordinator}", file=sys.stderr)
+    jax.config.update("jax_enable_preemption_service", preemptible)
+    # JAX would abort the process after a timeout of its own, which must not come first.
+    deadline = threading.Timer(seconds, _not_joined, [coordinator, index, count, seconds])
+    deadline.daemon = True
+    deadline.start()
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            count,
+            index,
+            cluster_detection_method="deactivate" if coordinator is not None else None,
+            initialization_timeout=round(seconds) + 30,
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
         )
-    _link = connect(place, seconds)
-    _delay_abort()
-    jax.config.update("jax_enable_preemption_service", False)  # signals are ours, see Agenda
-    jax.distributed.initialize(
-        place.coordinator,
-        place.count,
-        place.index,
-        place.local_devices,
-        cluster_detection_method="deactivate",  # it has been asked
-        initialization_timeout=max(10, round(seconds)),
-        heartbeat_timeout_seconds=_SILENCE,
-        shutdown_timeout_seconds=30,
-    )
-
-
-def ask_cluster(seconds: float = JOIN_SECONDS) -> Place:
-    """What the cluster that started this process says of it: TPU pods, Slurm, Open MPI, Kubernetes.
-
-    Raises:
-      ValueError: JAX knows no cluster here.
-    """
-    # What `jax.distributed.initialize()` asks, too, but it does not tell the answer.
-    from jax._src.clusters import ClusterEnv
-
-    coordinator, count, index, devices = ClusterEnv.auto_detect_unset_distributed_params(
-        os.environ.get("JAX_COORDINATOR_ADDRESS"), None, None, None, None, round(seconds)
-    )
-    if coordinator is None or count is None or index is None:
+    except (ValueError, RuntimeError) as error:
+        if coordinator is not None:
+            raise
         raise ValueError(
-            "--distributed=auto found no cluster here that JAX knows (TPU pod, Slurm, Open MPI, "
-            "Kubernetes with the Python package kubernetes). Use --distributed=off for one "
+            f"--distributed=auto did not work ({error}): JAX detects TPU pods, Slurm, Open MPI, "
+            "and Kubernetes with the Python package kubernetes. Use --distributed=off for one "
             "process, or --distributed=on with --coordinator, --process_id and --num_processes."
+        ) from error
+    finally:
+        deadline.cancel()
+
+
+def _check_address(coordinator: str, seconds: float | None) -> None:
+    """Checks HOST:PORT; with `seconds`, waits that long for the port to be free on this host."""
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(
+            f"The coordinator {coordinator!r} is not an address; use --coordinator=HOST:PORT, the "
+            "host of process 0 and a free port there."
         )
-    return Place(coordinator, index, count, devices)
+    deadline = time.monotonic() + (seconds or 0)
+    while seconds is not None:
+        # JAX crashes if the port is taken. The processes of a run just ended may still be leaving.
+        family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                return probe.bind(("", int(port)))
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise OSError(
+                    f"Process 0 cannot listen on port {port} of {socket.gethostname()} "
+                    f"({error.strerror}, for {seconds:g} s). Another process 0 or another program "
+                    "may have it: give every process its own --process_id, or choose another port "
+                    "in --coordinator=HOST:PORT."
+                ) from error
+            time.sleep(0.3)
 
 
-def _delay_abort() -> None:
-    """Has `abort()` wait for some seconds, in which the reader thread says what happened.
+def _not_joined(
+    coordinator: str | None, index: int | None, count: int | None, seconds: float
+) -> None:
+    """Ends this process, whose main thread waits inside JAX."""
+    where = f" at {coordinator}" if coordinator else ""
+    me = "this process" if index is None else f"process {index}"
+    everyone = "all processes" if count is None else f"all {count} processes"
+    numbers = "its own number" if count is None else f"its own --process_id from 0 to {count - 1}"
+    print(
+        f"error: {me} did not find the others{where} within {seconds:g} s. Start {everyone} of the "
+        f"run, each with {numbers} and the same count; the coordinator's port must be open between "
+        "the hosts. If they need longer to start, use --join_seconds=SECONDS.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)
 
-    JAX's client aborts as soon as process 0 is gone. The handler is a function of the C library
-    that gets the number of the signal, 6, as its argument: nothing of Python runs in it.
-    """
-    if sys.platform != "win32":
-        library = ctypes.CDLL(None)
-        library.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
-        library.signal.restype = ctypes.c_void_p
-        library.signal(signal.SIGABRT, ctypes.cast(library.sleep, ctypes.c_void_p))
 
-
-# --- What hosts say -------------------------------------------------------------------------------
+# --- Agreeing -------------------------------------------------------------------------------------
 
 
 def several() -> bool:
-    """Whether there are other processes.
-
-    Raises:
-      RuntimeError: there are, but they do not know each other.
-    """
-    if _link is None and jax.distributed.is_initialized() and jax.process_count() > 1:
-        raise RuntimeError(
-            "Several processes were started by jax.distributed.initialize; use "
-            "wonn_jax.dist.hosts.join(Place(COORDINATOR, INDEX, COUNT)) instead, which calls it."
-        )
-    return _link is not None
+    """Whether there are other processes."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def gather(what: str, value: Any, seconds: float = 3600) -> list[Any]:
-    """What all hosts say, by number; returns when the last one has said it.
+def gather(value: Any) -> list[Any]:
+    """The values of all hosts, by number; anything that JSON can hold.
 
-    Args:
-      what: it is about; the same on all hosts.
-      value: anything that JSON can hold.
-      seconds: to wait for the others at most; a host that died is noticed without them.
-
-    Raises:
-      StoppedError: another host has stopped.
-      RuntimeError: not all came in time.
+    Waits for all hosts, and for the devices to finish what they were given before.
     """
     if not several():
         return [value]
-    assert _link is not None
-    return _link.gather(what, value, seconds)
+    text = json.dumps(value).encode()
+    size = int(np.max(multihost_utils.process_allgather(np.int32(len(text)))))
+    padded = np.frombuffer(text.ljust(size), np.uint8)  # JSON may end with spaces
+    return [json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded)]
 
 
-def barrier(what: str) -> None:
-    """Returns when all hosts have got here."""
-    gather(what, None)
+def barrier(name: str) -> None:
+    """Returns when all hosts have got here, and their devices are idle."""
+    if several():
+        multihost_utils.sync_global_devices(name)
 
 
-def first_says(what: str, ask: Callable[[], Any]) -> Any:
-    """What process 0 answers; the others do not ask."""
-    mine = ask() if _link is None or _link.place.index == 0 else None
-    return gather(what, mine)[0]
+def broadcast(compute: Callable[[], Any]) -> Any:
+    """What `compute` returns on process 0, on all hosts; the others do not call it."""
+    return gather(compute() if jax.process_index() == 0 else None)[0]
 
 
 def compare(what: str, record: Mapping[str, Any], advice: str) -> None:
@@ -180,67 +191,83 @@ def compare(what: str, record: Mapping[str, Any], advice: str) -> None:
     Raises:
       ValueError: on every host, with the fields that differ.
     """
-    if not several():
-        return
-    values = {name: repr(value) for name, value in record.items()}
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    if len(set(gather(what, digest))) == 1:
-        return
-    records = gather(f"{what} in full", values)
+    _check_equal(what, gather({name: repr(value) for name, value in record.items()}), advice)
+
+
+def compare_devices() -> None:
+    """Checks that all hosts have as many devices of the same kinds, without which none can gather.
+
+    Raises:
+      ValueError: on every host, with what differs.
+    """
+    if several():
+        kinds: list[list[str]] = [[] for _ in range(jax.process_count())]
+        for device in jax.devices():
+            kinds[device.process_index].append(device.device_kind)
+        records = [{"number": str(len(k)), "kinds": ", ".join(sorted(set(k)))} for k in kinds]
+        advice = "Every host must have the same devices; on CPUs, --config.devices.cpu_devices."
+        _check_equal("their devices", records, advice)
+
+
+def _check_equal(what: str, records: Sequence[Mapping[str, str]], advice: str) -> None:
     lines = []
     for name in sorted(set().union(*records)):
         found: dict[str, list[int]] = {}
-        for host, other in enumerate(records):
-            found.setdefault(other.get(name, "nothing"), []).append(host)
+        for host, record in enumerate(records):
+            found.setdefault(record.get(name, "nothing"), []).append(host)
         if len(found) > 1:
-            lines.append(f"{name}: " + ", ".join(f"{x} on {numbered(h)}" for x, h in found.items()))
-    more = [f"and {len(lines) - 10} more"] if len(lines) > 10 else []
-    text = "\n  ".join(lines[:10] + more)
-    raise ValueError(f"The hosts disagree about {what}, and stop:\n  {text}\n{advice}")
+            lines.append(f"{name}: " + ", ".join(f"{x} on {_named(h)}" for x, h in found.items()))
+    if lines:
+        more = [f"and {len(lines) - 10} more"] if len(lines) > 10 else []
+        text = "\n  ".join(lines[:10] + more)
+        raise ValueError(f"The hosts disagree about {what}:\n  {text}\n{advice}")
+
+
+def _named(hosts: Sequence[int]) -> str:
+    """'host 3', 'hosts 1, 2 and 5'."""
+    *most, last = map(str, hosts)
+    return f"hosts {', '.join(most)} and {last}" if most else f"host {last}"
 
 
 def check_same_folder(path: Path) -> None:
-    """Checks that `path` is one folder that all hosts have in common.
+    """Checks that `path` is one folder that all hosts see; it is made if missing.
 
     Raises:
       ValueError: on every host; nothing is left there.
     """
     if not several():
         return
-    assert _link is not None
-    main = _link.place.index == 0
+    first = jax.process_index() == 0
+    token = path / broadcast(lambda: f".hosts-{uuid.uuid4().hex}")
     made: list[Path] = []
-    name = gather("name of a token", f".hosts-{uuid.uuid4().hex}")[0]
-    token = path / name
-    if main:
+    if first:
         made = [p for p in (path, *path.parents) if not p.exists()]
         path.mkdir(parents=True, exist_ok=True)
         token.write_text("")
     barrier("token written")
-    deadline = time.monotonic() + 30  # folders of other machines are seen with a delay
+    deadline = time.monotonic() + 30  # network file systems show new files with a delay
     while not (seen := token.exists()) and time.monotonic() < deadline and path.is_dir():
         time.sleep(0.1)
-    blind = [host for host, sees in enumerate(gather("token seen", seen)) if not sees]
-    if main:
+    blind = [host for host, sees in enumerate(gather(seen)) if not sees]
+    if first:
         token.unlink()
         for folder in made if blind else ():
             folder.rmdir()
     if blind:
         raise ValueError(
-            f"The workdir {path} of host 0 is not the one of {numbered(blind)}. All hosts read the "
+            f"The workdir {path} of host 0 is not the one of {_named(blind)}. All hosts read the "
             "checkpoints that host 0 writes: use a --workdir in a file system that they share."
         )
 
 
 def versions() -> dict[str, str]:
-    """Of the code that the result depends on; `code` is a digest of this package's files."""
+    """Versions that the result depends on; `code` is a digest of the files of this package."""
     digest = hashlib.sha256()
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     names = ("jax", "jaxlib", "flax", "optax", "numpy")
     return {
-        "wonn_jax": wonn_jax.__version__,
         "code": digest.hexdigest()[:16],
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in names},
@@ -248,70 +275,107 @@ def versions() -> dict[str, str]:
 
 
 class Agenda:
-    """What one host wishes and all do after the same step: save, or stop.
+    """Requests to save or to stop, granted on all hosts after the same step.
 
-    Wishes come from clocks and signals, which differ. A wish after step k is granted after step
-    k + 2: the host that has it makes it known to all before it dispatches step k + 1, and who has
-    read the metrics of step k + 1, as every host has after step k + 2, knows that all have
-    dispatched it. So nobody learns of it too late, and nobody waits or asks in the meantime.
+    Use as a context, within which SIGTERM and SIGINT request a stop. Alone, a process grants its
+    requests at once. Of several,
+
+    - a stop is agreed on by JAX's preemption service in the background: within about a second all
+      hosts stop after the step that follows the latest one dispatched anywhere. A SIGTERM before
+      the first step counts. It costs each step a look at a variable, 0.2 µs;
+    - a save goes by the clock of process 0. Its answer after step k goes through the devices, and
+      is read after step k + 1 was dispatched, as the metrics of step k are, so that nobody waits
+      for it. It costs each step the dispatch of a tiny all-reduce, 0.5 ms on two CPU hosts.
     """
 
     def __init__(self) -> None:
-        self._number = 0
+        self._several = several()
+        self._signal = 0
+        self._steps = 0
+        self._answer: jax.Array | None = None
+        self._handlers: dict[int, Any] = {}
 
-    def after(self, step: int, wish: str) -> str:
-        """What is to be done now on all hosts, after step `step`; '' for nothing.
+    def __enter__(self) -> "Agenda":
+        # Of several processes, SIGTERM is JAX's from `join` on.
+        for number in (signal.SIGINT,) if self._several else (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: Any) -> None:
+        self._signal = number
+        # A second Ctrl-C, if saving takes too long, ends the process at once.
+        signal.signal(number, signal.SIG_DFL)
+        if self._several:
+            signal.raise_signal(signal.SIGTERM)
+
+    def stop_due(self) -> int:
+        """The signal that all hosts stop for now, or 0. Call it once a step, on all hosts."""
+        if not self._several:
+            return self._signal
+        self._steps += 1
+        if not multihost_utils.reached_preemption_sync_point(self._steps):
+            return 0
+        return self._signal or signal.SIGTERM
+
+    def save_due(self, requested: bool) -> bool:
+        """Whether all hosts save now. Call it after every step, on all hosts.
 
         Args:
-          step: that was dispatched, those before it were read.
-          wish: of this host; '' for none.
-
-        Raises:
-          StoppedError: another host has stopped.
+          requested: by the clock of this host; that of process 0 counts.
         """
-        if not several():
-            return wish
-        assert _link is not None
-        tag = f"agenda {self._number}"
-        if wish and _link.announced(tag) is None:
-            _link.announce(tag, [step + 2, wish])
-        entry = _link.announced(tag)
-        if entry is None or entry[0] > step:
-            return ""
-        if entry[0] < step:
-            raise RuntimeError(f"Host {_link.place.index} learned after step {step} of {entry}.")
-        self._number += 1
-        return entry[1]
+        if not self._several:
+            return requested
+        answer, self._answer = self._answer, _of_process_0(requested)
+        if answer is None or not int(answer):
+            return False
+        self._answer = None  # requested before this save
+        return True
 
 
-# --- The end --------------------------------------------------------------------------------------
+def _of_process_0(requested: bool) -> jax.Array:
+    """A request of process 0, replicated; int32 []. Returns before the devices have it."""
+    devices = NamedSharding(Mesh(np.asarray(jax.devices()), ("device",)), PartitionSpec("device"))
+    mine = np.full(1, requested and jax.process_index() == 0, np.int32)
+    parts = jax.make_array_from_callback((jax.device_count(),), devices, lambda _: mine)
+    return _replicated_max(devices.mesh)(parts)
 
 
-def stop(error: BaseException, text: str = "") -> str:
-    """Stops all hosts because of an error here; what a person should read."""
-    text = text or str(error)
-    return text if _link is None else _link.tell(error, text)
+@functools.lru_cache(maxsize=1)
+def _replicated_max(mesh: Any) -> Callable[[jax.Array], jax.Array]:
+    return jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+
+# --- Ending together ------------------------------------------------------------------------------
+
+
+def lost(error: BaseException) -> bool:
+    """Whether `error` probably arose because another host has ended."""
+    # Gloo, between CPUs, raises ValueErrors.
+    return several() and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error))
 
 
 def leave(status: int) -> NoReturn:
-    """Ends this process after `stop`, without waiting for the others as JAX would."""
-    if _link is not None:
-        _link.leave(status)
+    """Ends this process after an error. The others end when they miss it, or by the same error."""
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Were process 0 to leave first, JAX would abort the others before they print their message.
+        impatience = threading.Timer(_LEAVE_SECONDS, os._exit, [status])
+        impatience.daemon = True
+        impatience.start()
+        with contextlib.suppress(RuntimeError):
+            jax.distributed.shutdown()  # returns when all have called it
+        os._exit(status)
     sys.exit(status)
-
-
-def take_along(error: BaseException) -> None:
-    """Ends all hosts because of an error that nobody foresaw; alone, leaves it to Python."""
-    if _link is not None:
-        traceback.print_exc()
-        stop(error, f"{type(error).__name__}: {error}")
-        leave(1)
 
 
 def finish(status: int = 0) -> None:
     """Waits for the others at the end of a run whose results are on disk."""
-    if _link is not None:
-        try:
-            _link.gather(LAST, None, 60)
-        except RuntimeError:  # somebody was killed after all was done
-            leave(status)
+    try:
+        barrier("end")
+    except (RuntimeError, ValueError):  # another host was lost after all was done
+        leave(status)

@@ -1,8 +1,9 @@
-"""Devices: the mesh, where arrays live on it, and how a batch gets there.
+"""The device mesh, how arrays are sharded over it, and collectives of the training step.
 
-Three axes. `data` and `fsdp` split the rows of a batch between them; `fsdp` splits what is
-trained too (parameters, optimizer, EMA: fully sharded); `grid` splits the rows of cells of every
-board or picture. What the devices do with their shares is written out in `wonn_jax.train.step`.
+The mesh has three axes. `data` and `fsdp` together split the rows (examples) of a batch; `fsdp`
+also splits parameters, optimizer state and EMA (fully sharded data parallelism); `grid` splits the
+rows of cells of every board or picture. The computation on each device's shard is in
+`wonn_jax.train.step`.
 """
 
 import dataclasses
@@ -16,11 +17,11 @@ from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.dist.grid import Placement
+from wonn_jax.dist.placement import Placement, target
 
 DATA, FSDP, GRID = "data", "fsdp", "grid"
 ROWS = (DATA, FSDP)
-"""Axes over which the rows of a batch are split."""
+"""Mesh axes over which the rows of a batch are split."""
 AXES = (DATA, FSDP, GRID)
 
 
@@ -55,12 +56,13 @@ class MeshConfig:
 def make_mesh(
     config: MeshConfig | None = None, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
-    """All devices of all processes (or the given ones), neighbours on a ring being near.
+    """A mesh of all devices of all processes, or of `devices`.
 
-    Several TPU slices lie along `data`, the axis with the least to say.
+    Devices that are adjacent on the mesh are close in the hardware topology. Several TPU slices are
+    laid out along `data`, the axis with the least communication.
 
     Raises:
-      ValueError: axes that do not come to the number of devices.
+      ValueError: the sizes of the axes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     shape = mesh_shape(config or MeshConfig(), len(devices))
@@ -80,10 +82,10 @@ def make_mesh(
 
 
 def mesh_shape(config: MeshConfig, devices: int) -> tuple[int, ...]:
-    """Sizes of the three axes, with −1 filled in.
+    """Sizes of the three axes, with −1 resolved.
 
     Raises:
-      ValueError: they do not come to the number of devices.
+      ValueError: they do not multiply to the number of devices.
     """
     sizes = {DATA: config.data, FSDP: config.fsdp, GRID: config.grid}
     given = math.prod(size for size in sizes.values() if size != -1)
@@ -93,30 +95,30 @@ def mesh_shape(config: MeshConfig, devices: int) -> tuple[int, ...]:
         return tuple(sizes.values())
     written = " × ".join(f"{name} {size}" for name, size in sizes.items())
     fixed = " × ".join(f"{name} {size}" for name, size in sizes.items() if name != DATA)
-    of_rest = sizes[FSDP] * sizes[GRID] if -1 not in (sizes[FSDP], sizes[GRID]) else 0
-    if of_rest and devices % of_rest == 0:
-        advice = f"--config.mesh.data=-1 takes what is left, {devices // of_rest}"
+    others = sizes[FSDP] * sizes[GRID] if -1 not in (sizes[FSDP], sizes[GRID]) else 0
+    if others and devices % others == 0:
+        advice = f"--config.mesh.data=-1 takes what is left, {devices // others}"
     else:
         advice = f"axes must multiply to {devices}; {fixed} cannot, --config.mesh.fsdp=1 and "
         advice += "--config.mesh.grid=1 can, with --config.mesh.data=-1"
     raise ValueError(f"config.mesh ({written}) does not fit {devices} devices: {advice}.")
 
 
-# --- Where arrays live ----------------------------------------------------------------------------
+# --- Shardings ------------------------------------------------------------------------------------
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """On every device."""
+    """The sharding of an array that every device holds whole."""
     return NamedSharding(mesh, P())
 
 
 def by_row(mesh: Mesh) -> NamedSharding:
-    """Split by the first axis, the rows of a batch; the same all along `grid`."""
+    """The sharding of a batch: split along its first axis, replicated along `grid`."""
     return NamedSharding(mesh, P(ROWS))
 
 
 def parameter_spec(shape: tuple[int, ...], mesh: Mesh) -> P:
-    """How an array of what is trained is split over `fsdp`: by its longest axis that divides."""
+    """How a parameter is split over `fsdp`: along its longest axis that is divisible."""
     parts = mesh.shape[FSDP]
     axes = [axis for axis, size in enumerate(shape) if size % parts == 0]
     if parts == 1 or not axes:
@@ -126,34 +128,34 @@ def parameter_spec(shape: tuple[int, ...], mesh: Mesh) -> P:
 
 
 def parameter_specs(tree: Any, mesh: Mesh) -> Any:
-    """`parameter_spec` of every array of a tree."""
+    """The `parameter_spec` of every array in a tree."""
     return jax.tree.map(lambda x: parameter_spec(x.shape, mesh), tree)
 
 
 def shardings(specs: Any, mesh: Mesh) -> Any:
-    """A tree of `PartitionSpec` as shardings."""
+    """The `NamedSharding` of every `PartitionSpec` in a tree."""
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
 
 
 def share_axis(spec: P) -> int | None:
-    """The axis that a `parameter_spec` splits; None if it splits none."""
+    """The array axis that a `parameter_spec` splits; None if it splits none."""
     return spec.index(FSDP) if FSDP in spec else None
 
 
-# --- How a batch gets there -----------------------------------------------------------------------
+# --- Batches --------------------------------------------------------------------------------------
 
 
 def local_rows(mesh: Mesh, rows: int) -> np.ndarray:
-    """Numbers of those rows of a global batch that devices of this process work on, ascending."""
+    """Indices, ascending, of the rows of a global batch that this process's devices work on."""
     indices = by_row(mesh).addressable_devices_indices_map((rows,)).values()
     return np.unique(np.concatenate([np.arange(rows)[index] for index in indices]))
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """A global batch from the rows that this process has read, see `local_rows`."""
+    """A global batch, assembled from the `local_rows` that each process has read."""
     sharding = by_row(mesh)
     shares = row_shares(mesh)
-    # Of one row a share: how many shares are here.
+    # With one row per shard, the number of local rows is the number of local shards.
     here = len(local_rows(mesh, shares))
 
     def put(local: np.ndarray) -> jax.Array:
@@ -171,18 +173,25 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
 
 
 def first_rows(x: jax.Array) -> np.ndarray:
-    """Of an array split as a batch is, the first of the rows that this process has."""
+    """The first shard of this process, as NumPy, of an array that is sharded like a batch."""
     shard = min(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
     return np.asarray(shard.data)
 
 
 def row_shares(mesh: Mesh) -> int:
-    """Number of shares into which the rows of a batch are split."""
+    """Number of shards into which the rows of a batch are split."""
     return mesh.shape[DATA] * mesh.shape[FSDP]
 
 
 def check_divisible(field: str, size: int, mesh: Mesh, parts: int = 1) -> None:
-    """Raises a ValueError if a batch (of `parts` micro-batches) does not split over the devices."""
+    """Raises a ValueError if a batch of `parts` micro-batches cannot be split over the devices.
+
+    Args:
+      field: name of the setting, after 'config.', for the message.
+      size: of the batch, rows.
+      mesh: of the devices.
+      parts: number of micro-batches.
+    """
     shares = row_shares(mesh)
     unit = shares * parts
     if size % unit:
@@ -196,39 +205,41 @@ def check_divisible(field: str, size: int, mesh: Mesh, parts: int = 1) -> None:
         )
 
 
-# --- What devices say to each other ---------------------------------------------------------------
+# --- Inside `shard_map` ---------------------------------------------------------------------------
 
 
 def per_device(function: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:
-    """`function` on each device's share; on a single device, the function itself.
+    """`shard_map` of a function over all mesh axes; on a single device, the function itself.
 
-    On a CPU JAX checks over which devices values vary. Fused kernels of GPUs and TPUs do not tell.
+    On CPUs JAX checks over which mesh axes each value varies (`check_vma`). The fused kernels of
+    GPUs and TPUs do not support that check.
     """
     if mesh.size == 1:
         return function
     return jax.shard_map(
-        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=_checked()
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=_check_vma(mesh)
     )
 
 
-def _checked() -> bool:
-    return jax.default_backend() == "cpu"
+def _check_vma(mesh: Mesh) -> bool:
+    return platform_of(mesh) == "cpu"
 
 
 def platform_of(mesh: Mesh) -> str:
-    """Platform of the devices of a mesh: 'cpu', 'gpu' or 'tpu'."""
-    return mesh.devices.flat[0].platform
+    """Platform of the devices of a mesh, present or only described: 'cpu', 'gpu' or 'tpu'."""
+    platform = mesh.devices.flat[0].platform
+    return "gpu" if platform in ("cuda", "rocm") else platform
 
 
 def placement(mesh: Mesh) -> Placement:
-    """Where a model inside `per_device` runs: on a single device there are no axes."""
+    """Where a model inside `per_device` runs; on a single device there are no mesh axes."""
     if mesh.size == 1:
         return Placement(platform=platform_of(mesh))
     return Placement(AXES, GRID if mesh.shape[GRID] > 1 else None, platform_of(mesh))
 
 
 def whole_parameters(tree: Any, specs: Any) -> Any:
-    """Whole arrays from the shares that devices along `fsdp` hold of them."""
+    """Parameters gathered over `fsdp`, so that every device has whole arrays."""
 
     def gather(x: jax.Array, spec: P) -> jax.Array:
         axis = share_axis(spec)
@@ -238,22 +249,26 @@ def whole_parameters(tree: Any, specs: Any) -> Any:
 
 
 def own_parameters(tree: Any, specs: Any) -> Any:
-    """The same as each device's own: a derivative with respect to them is of its work alone."""
+    """`whole_parameters`, marked as varying over all mesh axes.
+
+    The gradient with respect to a varying value is that of the device's own work: JAX does not sum
+    it over devices, which `add_gradients` does once, at the end.
+    """
 
     def cast(x: jax.Array, spec: P) -> jax.Array:
-        gathered = share_axis(spec) is not None  # already its own along `fsdp`
+        gathered = share_axis(spec) is not None  # a gathered array varies over `fsdp` already
         return jax.lax.pcast(x, (DATA, GRID) if gathered else AXES, to="varying")
 
     return jax.tree.map(cast, whole_parameters(tree, specs), specs)
 
 
 def own_batch(tree: Any) -> Any:
-    """Rows of a batch, which all devices along `grid` have, as each device's own."""
+    """A batch, which is replicated along `grid`, marked as varying over it."""
     return jax.tree.map(lambda x: jax.lax.pcast(x, GRID, to="varying"), tree)
 
 
 def add_gradients(tree: Any, specs: Any) -> Any:
-    """The sum over all devices; of what is split over `fsdp`, every device gets its share."""
+    """Gradients summed over all devices; each device gets its own shard if `fsdp` splits them."""
 
     def add(x: jax.Array, spec: P) -> jax.Array:
         axis = share_axis(spec)
@@ -266,7 +281,7 @@ def add_gradients(tree: Any, specs: Any) -> Any:
 
 
 def add_counts(tree: Any) -> Any:
-    """The sum over the rows of the batch; devices along `grid` have counted the same."""
+    """Counts summed over the batch; devices along `grid` hold the same counts, added once."""
 
     def add(x: jax.Array) -> jax.Array:
         return jax.lax.psum(x, AXES) / jax.lax.axis_size(GRID)
@@ -274,11 +289,12 @@ def add_counts(tree: Any) -> Any:
     return jax.tree.map(add, tree)
 
 
-def compiler_options() -> dict[str, str] | None:
-    """For the compiled steps. On a CPU the default order of operations lets more live at once.
+def compiler_options(platform: str | None = None) -> dict[str, str] | None:
+    """XLA options for the compiled steps on a platform, see `placement.target`.
 
-    A CIFAR step (C 128, 8 images on a core) takes 435 MiB instead of 637, and 0.94 of the time.
+    XLA's default schedule for CPUs keeps more values alive at a time. With this one, a CIFAR step
+    (C 128, 8 images on one core) takes 435 MiB instead of 637, and 0.94 of the time.
     """
-    if jax.default_backend() == "cpu":
+    if target(platform) == "cpu":
         return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
     return None

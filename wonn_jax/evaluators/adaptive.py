@@ -91,7 +91,7 @@ def make_step(
         lambda variables, batch: compute(variables, task.prepare(batch)),
         in_shardings=(sharding.shardings(specs, mesh), sharding.by_row(mesh)),
         out_shardings=sharding.replicated(mesh),
-        compiler_options=sharding.compiler_options(),
+        compiler_options=sharding.compiler_options(sharding.platform_of(mesh)),
     )
 
 

@@ -1,1 +1,1 @@
-"""Attention kernels, rotary codes and what is recomputed."""
+"""Attention kernels, rotary position codes, and what the backward pass recomputes."""

@@ -1,39 +1,38 @@
-"""Attention on a TPU by the fused kernels that JAX ships ("splash attention", in Pallas).
+"""Attention on a TPU by the fused kernels that ship with JAX ("splash attention", in Pallas).
 
-No array of tokens × tokens leaves the vector memory of the chip, in neither direction: a kernel
-holds the logits of one block of queries and keys; the output and the log-sum-exp are kept, and
-the weights computed again in the derivative. XLA cannot split such a kernel over devices: with
-several of them it runs inside `jax.shard_map(..., check_vma=False)`.
+No tokens × tokens array leaves the vector memory of the chip, forward or backward: a kernel holds
+the logits of one block of queries and keys. The output and the log-sum-exp are stored for the
+backward pass, which recomputes the weights. XLA cannot partition such a kernel: on several devices
+it has to run inside `jax.shard_map(..., check_vma=False)`.
 """
 
 import math
 
 import jax.numpy as jnp
 from jax import Array
-from jax.experimental.pallas.ops.tpu import splash_attention as splash
 
 from wonn_jax.kernels.blockwise import RESIDUALS
 
-LANES = 128  # width of a vector register; blocks of tokens are multiples of it
-LARGEST_BLOCK = 1024  # tokens: with more, a kernel does not fit into vector memory
+LANES = 128  # width of a vector register; a block of tokens is a multiple of it
+LARGEST_BLOCK = 1024  # tokens; a kernel with larger blocks does not fit into vector memory
 LARGEST_HEAD = 128  # width, for the same reason
-FUSED_BLOCKS = 8  # of keys, up to which one kernel computes all derivatives, with a dq for each
+FUSED_BLOCKS = 8  # of keys: up to here one kernel computes all gradients, with a dq for each block
 STEP_COST = 340**2
-"""Of a step of the kernel's grid, in logits: from the schedules that the compiler makes for blocks
-of 256, 512 and 1,024 tokens on a TPU v5e."""
+"""Overhead of one step of the kernel's grid, in logits; from the schedules that the compiler makes
+for blocks of 256, 512 and 1,024 tokens on a TPU v5e."""
 
 
-def refusal(width: int, dtype, *, masked: bool = False, backend: str = "tpu") -> str | None:
-    """Why `pallas_attention` cannot be used, to follow its name; None where it can.
+def refusal(width: int, dtype, *, masked: bool = False, platform: str = "tpu") -> str | None:
+    """Why `pallas_attention` cannot be used, as a clause that follows its name; None if it can.
 
     Args:
-      width: of one head; the number of tokens does not matter.
+      width: of one head; any number of tokens is supported.
       dtype: of the operands.
       masked: whether there is a mask.
-      backend: that it is for, such as `jax.default_backend()`.
+      platform: 'cpu', 'gpu' or 'tpu'.
     """
-    if backend != "tpu":
-        return f"needs a TPU, not a {backend.upper()}"
+    if platform != "tpu":
+        return f"needs a TPU, not a {platform.upper()}"
     if masked:
         return "takes no mask"
     if jnp.dtype(dtype) not in (jnp.bfloat16, jnp.float32):
@@ -50,28 +49,34 @@ def pallas_attention(
 
     Args:
       query, key, value: `[batch, tokens, heads, head_width]`, bfloat16 or float32.
-      mask: none; the argument is that of the other implementations.
-      interpret: simulate the kernel, on any device and slowly, for tests.
+      mask: must be None; it is here so that all implementations have the same signature.
+      interpret: whether to simulate the kernel, slowly and on any device, for tests.
 
     Returns:
       `[batch, tokens, heads, head_width]` in the dtype of `query`.
 
     Raises:
-      ValueError: operands with a `refusal`; from JAX, a device that is no TPU, or a
-        `jax.shard_map` with `check_vma=True`.
+      ValueError: `refusal` gives a reason; or, from JAX, the device is not a TPU, or the
+        surrounding `jax.shard_map` has `check_vma=True`.
     """
+    from jax.experimental.pallas.ops.tpu import splash_attention as splash  # slow to import
+
     batch, tokens, heads, width = query.shape
     if reason := refusal(width, query.dtype, masked=mask is not None):
         raise ValueError(f"attention implementation 'pallas' {reason}; use 'blockwise'.")
     block = block_size(tokens)
     padded = math.ceil(tokens / block) * block
     kernel = _kernel(batch * heads, padded, block, interpret)
-    # Every query sees the tokens, none the padding; what padding gets as a query is cut off.
+    # Every query attends to the tokens and none to the padding. The output of queries that are
+    # padding is cut off below.
     seen = (jnp.arange(padded) < tokens).astype(jnp.int32)
     segments = splash.SegmentIds(jnp.ones_like(seen), seen) if padded > tokens else None
 
     def rows(x: Array, scale: float = 1.0) -> Array:
-        """Examples and heads along one axis, which the kernel treats alike; then tokens."""
+        """`[batch, tokens, heads, width]` → `[batch · heads, tokens, width]`, padded.
+
+        The kernel does not distinguish between examples and heads.
+        """
         x = x.transpose(0, 2, 3, 1).reshape(batch * heads, width, tokens)
         x = jnp.pad(x, ((0, 0), (0, 0), (0, padded - tokens)))
         return _transposed("rdt,de->rte", x, scale)
@@ -81,30 +86,35 @@ def pallas_attention(
     return out.reshape(batch, heads, width, tokens).transpose(0, 3, 1, 2)
 
 
-def _transposed(axes: str, x: Array, scale: float = 1.0) -> Array:
-    """As a product with the identity: what the kernel gives has one head along the lanes, 16
-    numbers in 128, and for XLA to cut and turn that takes about as long as the kernel."""
-    identity = scale * jnp.eye(x.shape[axes.index("d")], dtype=x.dtype)
-    return jnp.einsum(axes, x, identity, precision="highest")
+def _transposed(equation: str, x: Array, scale: float = 1.0) -> Array:
+    """`x` transposed (and scaled) by a product with the identity.
+
+    The kernel lays out one head along the lanes, with 16 of 128 in use, say. For XLA to transpose
+    that layout by itself takes about as long as the kernel.
+    """
+    identity = scale * jnp.eye(x.shape[equation.index("d")], dtype=x.dtype)
+    return jnp.einsum(equation, x, identity, precision="highest")
 
 
 def block_size(tokens: int) -> int:
-    """Tokens of a block: many, for few steps, but such that little is padded."""
+    """Tokens in a block: large, so that there are few steps, but with little padding."""
     sizes = range(LANES, LARGEST_BLOCK + 1, LANES)
     return min(sizes, key=lambda size: math.ceil(tokens / size) ** 2 * (size**2 + STEP_COST))
 
 
 def _kernel(rows: int, tokens: int, block: int, interpret: bool):
-    apart = block if tokens > FUSED_BLOCKS * block else None  # dq by a kernel of its own
-    minor = splash.QKVLayout.SEQ_MINOR  # along the lanes, where heads would be padded to 128
+    from jax.experimental.pallas.ops.tpu import splash_attention as splash
+
+    separate = block if tokens > FUSED_BLOCKS * block else None  # dq in a kernel of its own
+    minor = splash.QKVLayout.SEQ_MINOR  # tokens along the lanes: heads would be padded to 128
     blocks = splash.BlockSizes(
         block_q=block,
         block_kv=block,
         block_q_dkv=block,
         block_kv_dkv=block,
-        block_q_dq=apart,
-        block_kv_dq=apart,
-        use_fused_bwd_kernel=apart is None,
+        block_q_dq=separate,
+        block_kv_dq=separate,
+        use_fused_bwd_kernel=separate is None,
         q_layout=minor,
         k_layout=minor,
         v_layout=minor,
@@ -114,6 +124,6 @@ def _kernel(rows: int, tokens: int, block: int, interpret: bool):
         block_sizes=blocks,
         head_shards=1,
         q_seq_shards=1,
-        residual_checkpoint_name=RESIDUALS[0],  # of the output and the log-sum-exp
+        residual_checkpoint_name=RESIDUALS[0],  # of both the output and the log-sum-exp
         interpret=interpret,
     )

@@ -1,14 +1,14 @@
-"""Attention over tokens that are split over devices: keys and values go round the ring.
+"""Ring attention: exact attention over tokens that are split over devices.
 
-Every device keeps its queries. It attends to the keys and values it holds, passes them on to the
-next device and receives those of the one before, until it has seen all; the parts are joined by
-their log-sum-exps (Liu et al., Ring Attention, arXiv 2310.01889). In the backward pass the
-gradients of keys and values travel along with them, and come home after a full turn. Kept are
-the device's own operands, its output and the log-sum-exp: no device ever has all tokens, nor an
-array of tokens × tokens of more than its share.
+Every device keeps its queries. It attends to the keys and values that it holds, passes these on to
+the next device and receives those of the previous one, until it has attended to all of them; the
+partial results are combined by their log-sum-exps (Liu et al., Ring Attention, arXiv 2310.01889).
+In the backward pass the gradients of keys and values travel along with them, and are back on their
+own device after a full turn. A device stores its own operands, its output and the log-sum-exp; it
+never holds all tokens, nor a tokens × tokens array of more than one shard.
 
-The turns are written out, not looped over: a device can compute with what it has while the next
-part is on its way.
+The turns are unrolled rather than looped over, so that a device can compute on one shard while the
+next is being transferred.
 """
 
 import functools
@@ -18,103 +18,103 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import passed_on
+from wonn_jax.dist.grid import ring_shifted
 from wonn_jax.kernels import blockwise
-from wonn_jax.kernels.blockwise import from_systems, named, to_systems
+from wonn_jax.kernels.blockwise import Tiling, fold_heads, name_residuals, unfold_heads
 
 
 def ring_attention(
     query: Array, key: Array, value: Array, axis_name: str, implementation: str
 ) -> Array:
-    """As `kernels.attention.attention`, of the tokens of all devices of an axis of the mesh.
+    """`wonn_jax.kernels.attention.attention` over the tokens of all devices along a mesh axis.
 
     Args:
-      query, key, value: `[batch, tokens, heads, head_width]`, those of this device.
-      axis_name: over which the tokens are split in equal parts, inside `shard_map`.
-      implementation: of a part, 'plain' or 'blockwise'.
+      query, key, value: `[batch, tokens, heads, head_width]`, this device's shard.
+      axis_name: mesh axis over which the tokens are split in equal parts, inside `shard_map`.
+      implementation: of the attention to one shard, 'plain' or 'blockwise'.
 
     Returns:
-      `[batch, tokens, heads, head_width]` in the dtype of `query`, of this device's queries.
+      `[batch, tokens, heads, head_width]` in the dtype of `query`, for this device's queries.
     """
     batch, tokens, heads, _ = query.shape
-    # Blocks of one part; None for all of it at once.
-    shape = blockwise.cut(batch, heads, tokens) if implementation == "blockwise" else None
-    q, k, v = map(to_systems, (query, key, value))
-    return from_systems(_ring(q, k, v, axis_name, shape), batch)
+    # The tiling of one shard; None for no tiling.
+    tiling = blockwise.choose_tiling(batch, heads, tokens) if implementation == "blockwise" else None
+    q, k, v = map(fold_heads, (query, key, value))
+    return unfold_heads(_ring(q, k, v, axis_name, tiling), batch)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _ring(q: Array, k: Array, v: Array, axis_name: str, shape: blockwise.Shape | None) -> Array:
-    """q, k, v and the result `[systems, width, tokens]`."""
-    return _forward(q, k, v, axis_name, shape)[0]
+def _ring(q: Array, k: Array, v: Array, axis_name: str, tiling: Tiling | None) -> Array:
+    """q, k, v and the result `[batch · heads, width, tokens]`."""
+    return _forward(q, k, v, axis_name, tiling)[0]
 
 
-def _forward(q: Array, k: Array, v: Array, axis_name: str, shape: blockwise.Shape | None):
-    out, logsumexp = _part(q, k, v, shape)
+def _forward(q: Array, k: Array, v: Array, axis_name: str, tiling: Tiling | None):
+    out, logsumexp = _attend_to_shard(q, k, v, tiling)
     out = out.astype(logsumexp.dtype)
     for _ in range(jax.lax.axis_size(axis_name) - 1):
-        k, v = (passed_on(x, axis_name) for x in (k, v))
-        more, of_more = _part(q, k, v, shape)
-        total = jnp.logaddexp(logsumexp, of_more)
-        out = out * _share(logsumexp, total) + more * _share(of_more, total)
+        k, v = (ring_shifted(x, axis_name) for x in (k, v))
+        shard_out, shard_logsumexp = _attend_to_shard(q, k, v, tiling)
+        total = jnp.logaddexp(logsumexp, shard_logsumexp)
+        out = out * _weight(logsumexp, total) + shard_out * _weight(shard_logsumexp, total)
         logsumexp = total
     return out.astype(q.dtype), logsumexp
 
 
-def _share(logsumexp: Array, total: Array) -> Array:
+def _weight(logsumexp: Array, total: Array) -> Array:
     return jnp.exp(logsumexp - total)[:, None, :]
 
 
-def _forward_rule(q: Array, k: Array, v: Array, axis_name: str, shape: blockwise.Shape | None):
-    out, logsumexp = named(*_forward(q, k, v, axis_name, shape))
+def _forward_rule(q: Array, k: Array, v: Array, axis_name: str, tiling: Tiling | None):
+    out, logsumexp = name_residuals(*_forward(q, k, v, axis_name, tiling))
     return out, (q, k, v, out, logsumexp)
 
 
-def _backward_rule(axis_name: str, shape: blockwise.Shape | None, residuals, cotangent: Array):
+def _backward_rule(axis_name: str, tiling: Tiling | None, residuals, cotangent: Array):
     q, k, v, out, logsumexp = residuals
 
     def gradients(k: Array, v: Array) -> list[Array]:
-        found = _part_gradient(q, k, v, shape, out, logsumexp, cotangent)
-        return [x.astype(logsumexp.dtype) for x in found]
+        grads = _shard_gradients(q, k, v, tiling, out, logsumexp, cotangent)
+        return [x.astype(logsumexp.dtype) for x in grads]
 
     grad_q, grad_k, grad_v = gradients(k, v)
     for _ in range(jax.lax.axis_size(axis_name) - 1):
-        k, v, grad_k, grad_v = (passed_on(x, axis_name) for x in (k, v, grad_k, grad_v))
+        k, v, grad_k, grad_v = (ring_shifted(x, axis_name) for x in (k, v, grad_k, grad_v))
         more_q, more_k, more_v = gradients(k, v)
         grad_q, grad_k, grad_v = grad_q + more_q, grad_k + more_k, grad_v + more_v
-    # Home, to the device whose keys and values these are.
-    grad_k, grad_v = (passed_on(x, axis_name) for x in (grad_k, grad_v))
+    # The last shift returns them to the device that owns these keys and values.
+    grad_k, grad_v = (ring_shifted(x, axis_name) for x in (grad_k, grad_v))
     return grad_q.astype(q.dtype), grad_k.astype(k.dtype), grad_v.astype(v.dtype)
 
 
 _ring.defvjp(_forward_rule, _backward_rule)
 
 
-# --- One part: own queries, somebody's keys and values --------------------------------------------
+# --- One shard: this device's queries, the keys and values of one device --------------------------
 
 
-def _part(q: Array, k: Array, v: Array, shape: blockwise.Shape | None) -> tuple[Array, Array]:
+def _attend_to_shard(q: Array, k: Array, v: Array, tiling: Tiling | None) -> tuple[Array, Array]:
     """Output and log-sum-exp."""
-    if shape is not None:
-        return blockwise.attend(q, k, v, None, shape)
+    if tiling is not None:
+        return blockwise.attend(q, k, v, None, tiling)
     logits = _logits(q, k)
     logsumexp = jax.nn.logsumexp(logits, axis=-1)
     weights = jnp.exp(logits - logsumexp[..., None]).astype(v.dtype)
     return _product("sqk,sdk->sdq", weights, v), logsumexp
 
 
-def _part_gradient(
+def _shard_gradients(
     q: Array,
     k: Array,
     v: Array,
-    shape: blockwise.Shape | None,
+    tiling: Tiling | None,
     out: Array,
     logsumexp: Array,
     cotangent: Array,
 ) -> tuple[Array, Array, Array]:
-    """Gradients of q, k and v; `out` and `logsumexp` are those of all parts."""
-    if shape is not None:
-        return blockwise.attend_gradient(q, k, v, None, shape, out, logsumexp, cotangent)
+    """Gradients of q, k and v; `out` and `logsumexp` are those over all shards."""
+    if tiling is not None:
+        return blockwise.attend_gradient(q, k, v, None, tiling, out, logsumexp, cotangent)
     weights = jnp.exp(_logits(q, k) - logsumexp[..., None])
     correction = (cotangent.astype(weights.dtype) * out.astype(weights.dtype)).sum(1)
     grad_weights = _product("sdq,sdk->sqk", cotangent, v)
@@ -132,6 +132,6 @@ def _logits(q: Array, k: Array) -> Array:
     return _product("sdq,sdk->sqk", q * scale, k)
 
 
-def _product(axes: str, x: Array, y: Array) -> Array:
+def _product(equation: str, x: Array, y: Array) -> Array:
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    return jnp.einsum(axes, x, y, preferred_element_type=wide)
+    return jnp.einsum(equation, x, y, preferred_element_type=wide)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from wonn_jax.config import Config
-from wonn_jax.dist.grid import ALONE, Placement
+from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.models.base import Model, Output
 from wonn_jax.models.grid import GridModel
 from wonn_jax.models.image import ImageModel

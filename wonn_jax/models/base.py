@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import Placement, own_rows
+from wonn_jax.dist.grid import own_rows
+from wonn_jax.dist.placement import Placement
 from wonn_jax.dynamics import Evolution, Watch, share_changed
 from wonn_jax.nn.oscillators import Until
 

@@ -10,7 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import ALONE, Placement, all_rows, own_rows
+from wonn_jax.dist.grid import all_rows, own_rows
+from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.dynamics import wrap
 from wonn_jax.models.base import Output, Stop, read_early
 from wonn_jax.nn.coupling import norm_groups

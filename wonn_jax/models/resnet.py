@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import ALONE, Placement
+from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.kernels.cpu.convolution import convolve
 from wonn_jax.models.base import Output
 from wonn_jax.nn.layers import BatchNorm, dense

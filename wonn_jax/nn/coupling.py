@@ -1,8 +1,8 @@
-"""Couplings: learned functions from the influences of all oscillators to the field at each.
+"""Couplings: learned functions from the influences of all oscillators to the field at each one.
 
-A coupling here knows tokens and their positions, nothing of boards or pictures. Its norm and
-ReLU make the effective interaction neither symmetric nor linear, so the
-energy of the network need not fall.
+A coupling works on tokens and their positions, whatever they stand for. Because of its norm and
+ReLU the effective interaction is neither symmetric nor linear, so the energy of the network need
+not decrease.
 """
 
 from typing import Any
@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.kernels.attention import attention
 from wonn_jax.kernels.rotary import Rotary, rotary_tables, rotate
 from wonn_jax.nn.layers import GroupNorm, conv, dense
@@ -19,12 +20,12 @@ NORMS = ("group", "token", "none")
 
 
 def causal_mask(tokens: int) -> Array:
-    """`[1, 1, tokens, tokens]`: each token may see itself and the ones before."""
+    """`[1, 1, tokens, tokens]`: each token may attend to itself and to earlier ones."""
     return jnp.tril(jnp.ones((1, 1, tokens, tokens), bool))
 
 
 def norm_groups(width: int) -> int:
-    """Groups of the grid models' norm: the largest divisor of the width up to 8."""
+    """Number of groups in the norm of the grid models: the largest divisor of width up to 8."""
     return max(g for g in range(1, 9) if width % g == 0)
 
 
@@ -33,14 +34,14 @@ class AttentionCoupling(nn.Module):
 
     Attributes:
       width: channels C, a multiple of twice the number of heads.
-      heads: h.
-      norm: 'group', over tokens and channel groups (the paper); 'token', over the channel
-        groups of each token alone (for causal masks); 'none'.
-      groups: groups of the norm, a divisor of `width`.
-      attention: kernel, see `attention.IMPLEMENTATIONS`.
-      grid_axis: mesh axis over which the tokens are split in equal parts, inside `shard_map`:
-        attention goes round a ring of devices, without masks and padding.
-      dtype: of the maps; the norm is computed in float32.
+      heads: number of heads.
+      norm: 'group', over tokens and channel groups (the paper); 'token', over the channel groups of
+        each token separately (for causal masks); 'none'.
+      groups: number of groups in the norm, a divisor of `width`.
+      attention: kernel, one of `attention.IMPLEMENTATIONS`.
+      placement: mesh axes inside `shard_map`, and the platform. If the grid is split, so are the
+        tokens, in equal parts; attention is then ring attention, without mask and padding.
+      dtype: of the dense layers; the norm is computed in float32 at least.
     """
 
     width: int
@@ -48,11 +49,11 @@ class AttentionCoupling(nn.Module):
     norm: str = "group"
     groups: int = 8
     attention: str = "auto"
-    grid_axis: str | None = None
+    placement: Placement = ALONE
     dtype: Any = jnp.float32
 
     def position_codes(self, positions: Array) -> Rotary:
-        """Tables for `positions` `[..., N, axes]`; compute them once, outside the scan."""
+        """Rotary tables for `positions` `[..., N, axes]`; compute them once, outside the scan."""
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         return rotary_tables(positions, self.width // self.heads, dtype)
 
@@ -70,14 +71,16 @@ class AttentionCoupling(nn.Module):
         Args:
           influences: `[B, N, C]`.
           codes: from `position_codes`, or None for tokens without positions.
-          mask: booleans `[B | 1, heads | 1, N, N]`, True where a token may see another.
-          valid: booleans `[B, N]`, False for padding: nobody sees it, no norm counts it.
+          mask: booleans `[B | 1, heads | 1, N, N]`, True where a token may attend to another.
+          valid: booleans `[B, N]`, False for padding, which no token attends to and which does not
+            enter the statistics of the norm.
 
         Returns:
           `[B, N, C]` in `dtype`, not negative.
 
         Raises:
-          ValueError: a width or norm that does not fit.
+          ValueError: the width is not a multiple of twice the number of heads, or the norm is
+            unknown.
         """
         if self.width % (2 * self.heads):
             raise ValueError(
@@ -101,29 +104,29 @@ class AttentionCoupling(nn.Module):
             value,
             mask=mask,
             implementation=self.attention,
-            ring_axis=self.grid_axis,
+            ring_axis=self.placement.grid,
+            platform=self.placement.platform,
         )
         field = dense(width, width, dtype=self.dtype, name="out")(
             mixed.reshape(batch, tokens, width)
         )
-        return _settle(self, field, valid)
+        return _norm_and_relu(self, field, valid)
 
 
 class ConvolutionCoupling(nn.Module):
-    """A convolution over the grid of influences, then a norm and ReLU: each hears its neighbours.
+    """A convolution over the grid of influences, then a norm and ReLU.
 
     Attributes:
       width: channels C.
       side: of the kernel, cells.
-      norm, groups, dtype: as in `AttentionCoupling`.
-      grid_axis: mesh axis over which the rows of the grid are split, inside `shard_map`.
+      norm, groups, placement, dtype: as in `AttentionCoupling`.
     """
 
     width: int
     side: int
     norm: str = "group"
     groups: int = 8
-    grid_axis: str | None = None
+    placement: Placement = ALONE
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -136,23 +139,23 @@ class ConvolutionCoupling(nn.Module):
             bias=False,
             dtype=self.dtype,
             name="conv",
-            grid_axis=self.grid_axis,
+            placement=self.placement,
         )(influences)
         tokens = field.reshape(field.shape[0], -1, self.width)
-        return _settle(self, tokens).reshape(field.shape)
+        return _norm_and_relu(self, tokens).reshape(field.shape)
 
 
-def _settle(
+def _norm_and_relu(
     coupling: AttentionCoupling | ConvolutionCoupling, field: Array, valid: Array | None = None
 ) -> Array:
-    """Norm and ReLU of a coupling's field, on tokens `[B, N, C]`; to be called in its scope."""
+    """Norm and ReLU of a field `[B, N, C]`; call it in the compact method of the coupling."""
     if coupling.norm not in NORMS:
         raise ValueError(f"norm={coupling.norm!r} is unknown; use one of {', '.join(NORMS)}.")
     if coupling.norm != "none":
         norm = GroupNorm(
             coupling.groups,
             coupling.norm == "group",
-            coupling.grid_axis,
+            coupling.placement.grid,
             dtype=coupling.dtype,
             name="norm",
         )

@@ -1,10 +1,11 @@
 """Interaction functions: the sensitivity S and the influence I of an oscillator.
 
-Any callable on phases will do in `winfree_step`; these are the WONN paper's. On pictures an
-influence is emitted by each patch of N×N oscillators of a channel, and S and I may be learned:
-small MLPs, one for every channel, that see no other channel.
+`winfree_step` accepts any callables on phases; these are the WONN paper's. On pictures each patch
+of N×N oscillators of a channel emits one influence, and S and I may be learned: a small MLP for
+every channel, which has access to no other channel.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,8 +17,9 @@ from wonn_jax.kernels.cpu.trigonometry import cos, sin
 from wonn_jax.nn.layers import uniform_init
 
 INTERACTIONS = ("fixed", "trig", "mlp")
-"""Kinds of S and I: S = cos, I = sin (boards); S = cos, I a learned map of patches of sin θ; both
-learned from sin θ and cos θ. The last two are the paper's WONN-trig and WONN-mlp on pictures."""
+"""Kinds of S and I. 'fixed': S = cos, I = sin (boards). 'trig': S = cos, I learned from patches of
+sin θ. 'mlp': S and I learned from sin θ and cos θ. The last two are WONN-trig and WONN-mlp in the
+paper, for pictures."""
 
 
 class Interaction(NamedTuple):
@@ -27,17 +29,27 @@ class Interaction(NamedTuple):
     influence: PhaseMap
 
 
-TRIGONOMETRIC = Interaction(sensitivity=cos, influence=sin)
-"""S = cos, I = sin: the grid models; with a symmetric coupling a gradient flow (Appendix D)."""
+def trigonometric(platform: str | None = None) -> Interaction:
+    """S = cos, I = sin, as in the grid models.
+
+    With a symmetric coupling the dynamics are a gradient flow (WONN paper, Appendix D).
+
+    Args:
+      platform: 'cpu', 'gpu' or 'tpu'; None for JAX's default backend.
+    """
+    return Interaction(
+        sensitivity=functools.partial(cos, platform=platform),
+        influence=functools.partial(sin, platform=platform),
+    )
 
 
 class ChannelMLP(nn.Module):
-    """K inputs → hidden → 1 with a ReLU between, with weights of its own for every channel.
+    """For every channel an MLP of its own: K inputs → `hidden` units, ReLU → 1 output.
 
-    One batched product over channels. Measured on two CPU cores (16×32×32×128 phases, patches
-    of 2×2, forward and backward): `lax.map` over channels took as long, products with the
-    channel innermost twice as long forwards, sums of scaled channels up to 1.5 times as long.
-    A grouped `lax.conv` compiles its gradient for minutes.
+    It is one matrix product batched over channels. Alternatives, measured on two CPU cores
+    (16×32×32×128 phases, patches of 2×2, forward and backward): `lax.map` over channels took as
+    long, products with the channel innermost twice as long in the forward pass, sums of scaled
+    channels up to 1.5 times as long. The gradient of a grouped `lax.conv` takes minutes to compile.
 
     Attributes:
       hidden: units per channel.
@@ -64,15 +76,22 @@ class ChannelMLP(nn.Module):
 
 
 class LearnedSensitivity(nn.Module):
-    """S(θ) = MLP(sin θ, cos θ), 2 → r → 1 per channel."""
+    """S(θ) = MLP(sin θ, cos θ), 2 → r → 1 per channel.
+
+    Attributes:
+      ratio: r.
+      dtype: of the products.
+      platform: 'cpu', 'gpu' or 'tpu'; None for JAX's default backend.
+    """
 
     ratio: int = 2
     dtype: Any = jnp.float32
+    platform: str | None = None
 
     @nn.compact
     def __call__(self, theta: Array) -> Array:
         """theta `[B, H, W, C]`, rad → the same shape and dtype."""
-        x = jnp.stack([sin(theta), cos(theta)])
+        x = jnp.stack([sin(theta, self.platform), cos(theta, self.platform)])
         x = jnp.moveaxis(x.reshape(2, -1, theta.shape[-1]), -1, 0)
         out = ChannelMLP(self.ratio, self.dtype, name="mlp")(x)
         return out.T.reshape(theta.shape).astype(theta.dtype)
@@ -83,20 +102,25 @@ class PatchInfluence(nn.Module):
 
     Attributes:
       group: N.
-      kind: 'trig', the patch is sin θ, N² → rN² → 1; 'mlp', it is sin θ and then cos θ,
-        2N² → 2rN² → 1.
+      kind: 'trig', the inputs are sin θ of the patch, N² → rN² → 1; 'mlp', they are sin θ followed
+        by cos θ, 2N² → 2rN² → 1.
       ratio: r.
+      dtype: of the products.
+      platform: 'cpu', 'gpu' or 'tpu'; None for JAX's default backend.
     """
 
     group: int
     kind: str
     ratio: int = 2
     dtype: Any = jnp.float32
+    platform: str | None = None
 
     @nn.compact
     def __call__(self, theta: Array) -> Array:
         """theta `[B, H, W, C]`, rad → `[B, ⌈H/N⌉, ⌈W/N⌉, C]` in the dtype of theta."""
-        waves = [sin(theta)] if self.kind == "trig" else [sin(theta), cos(theta)]
+        waves = [sin(theta, self.platform)]
+        if self.kind == "mlp":
+            waves.append(cos(theta, self.platform))
         x = jnp.concatenate([patches(wave, self.group) for wave in waves], axis=1)
         out = ChannelMLP(self.ratio * x.shape[1], self.dtype, name="mlp")(
             x.reshape(*x.shape[:2], -1)
@@ -106,16 +130,17 @@ class PatchInfluence(nn.Module):
 
 
 def patches(x: Array, group: int) -> Array:
-    """`[B, H, W, C]` → `[C, N², B, ⌈H/N⌉, ⌈W/N⌉]`, a patch row by row, 0 beyond the far edges."""
+    """`[B, H, W, C]` → `[C, N², B, ⌈H/N⌉, ⌈W/N⌉]`: N×N patches in row-major order, zero-padded."""
     height, width = x.shape[1:3]
     x = jnp.pad(x, ((0, 0), (0, -height % group), (0, -width % group), (0, 0)))
-    # Place by place: each is a plain transposition, in half the time of one of all six axes.
-    places = [x[:, i::group, j::group] for i in range(group) for j in range(group)]
-    return jnp.stack([jnp.moveaxis(place, -1, 0) for place in places], axis=1)
+    # One strided slice for each cell of a patch: this takes half the time of a transposition of all
+    # six axes.
+    cells = [x[:, i::group, j::group] for i in range(group) for j in range(group)]
+    return jnp.stack([jnp.moveaxis(cell, -1, 0) for cell in cells], axis=1)
 
 
 def spread(field: Array, group: int, height: int, width: int) -> Array:
-    """Every cell gets the field of its patch: `[B, ⌈H/N⌉, ⌈W/N⌉, C]` → `[B, H, W, C]`."""
+    """Gives every cell the field of its patch: `[B, ⌈H/N⌉, ⌈W/N⌉, C]` → `[B, H, W, C]`."""
     if group > 1:
         field = jnp.repeat(jnp.repeat(field, group, axis=1), group, axis=2)
     return field[:, :height, :width]

@@ -1,6 +1,6 @@
-"""Trainable maps and norms with the conventions of the reference implementation.
+"""Dense layers, convolutions and norms with the conventions of the reference implementation.
 
-Weights and biases start uniform in ±1/√fan_in. Norms are computed in float32 at least.
+Weights and biases are initialised uniformly in ±1/√fan_in. Norms are computed in float32 at least.
 """
 
 import functools
@@ -13,13 +13,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from wonn_jax.dist.grid import mean_over
+from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.kernels.cpu.convolution import convolve
 
 _kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def uniform_init(fan_in: int):
-    """Initializer: uniform in ±1/√fan_in."""
+    """An initializer: uniform in ±1/√fan_in."""
     bound = 1 / math.sqrt(fan_in)
 
     def init(key: Array, shape, dtype=jnp.float32) -> Array:
@@ -29,7 +30,7 @@ def uniform_init(fan_in: int):
 
 
 def dense(inputs: int, outputs: int, *, dtype: Any, name: str) -> nn.Dense:
-    """Linear map on the last axis, `inputs` → `outputs`, with bias."""
+    """Linear map with bias on the last axis, `[..., inputs]` → `[..., outputs]`."""
     return nn.Dense(
         outputs, dtype=dtype, kernel_init=_kernel_init, bias_init=uniform_init(inputs), name=name
     )
@@ -44,12 +45,12 @@ def conv(
     dtype: Any,
     name: str,
     stride: int = 1,
-    grid_axis: str | None = None,
+    placement: Placement = ALONE,
 ) -> nn.Conv:
-    """side × side convolution on `[B, H, W, C]`.
+    """side × side convolution, `[B, H, W, inputs]` → `[B, H', W', outputs]`.
 
-    With stride 1, zero padding keeps H and W; with another there is none, and what fills no
-    window at the far edges is left out. `grid_axis` is the mesh axis over which H is split.
+    With a stride of 1, zero padding keeps H and W. With a larger one there is no padding, and cells
+    at the far edges that do not fill a window are ignored.
     """
     return nn.Conv(
         outputs,
@@ -60,21 +61,25 @@ def conv(
         dtype=dtype,
         kernel_init=_kernel_init,
         bias_init=uniform_init(inputs * side * side),
-        conv_general_dilated=functools.partial(convolve, axis_name=grid_axis),
+        conv_general_dilated=functools.partial(
+            convolve, axis_name=placement.grid, platform=placement.platform
+        ),
         name=name,
     )
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation of the last axis, with PyTorch's running statistics.
+    """Batch normalisation over all axes but the last, with PyTorch's running statistics.
 
-    Normalises by the biased variance, and lets the running variance follow the unbiased one.
-    Examples of weight 0 (padding of a last, partial batch) count nowhere. Under `shard_map`
-    the statistics are those of the global batch, given all axes of the mesh.
+    It normalises by the biased variance, but the running variance tracks the unbiased one. Examples
+    of weight 0 (the padding of a last, partial batch) are ignored. Under `shard_map` the statistics
+    are those of the global batch.
 
     Attributes:
-      momentum: share of the new batch in the running statistics.
+      eps: added to the variance.
+      momentum: weight of the new batch in the running statistics.
       axis_names: mesh axes over which examples or cells are split, in equal parts.
+      dtype: of the output.
     """
 
     eps: float = 1e-5
@@ -97,7 +102,7 @@ class BatchNorm(nn.Module):
             mean, var, count = self._statistics(wide, weight)
             if not self.is_initializing():
                 unbiased = var * (count / jnp.maximum(count - 1, 1))
-                momentum = jnp.where(count > 0, self.momentum, 0.0)  # nothing but padding
+                momentum = jnp.where(count > 0, self.momentum, 0.0)  # 0 for a batch of padding only
                 mean_state.value += momentum * (mean - mean_state.value)
                 var_state.value += momentum * (unbiased - var_state.value)
                 batches.value += 1
@@ -134,9 +139,12 @@ class GroupNorm(nn.Module):
 
     Attributes:
       groups: number of groups; must divide C.
-      over_tokens: whether statistics are taken over the tokens too (the paper's norm), or of
-        each token for itself, which a causal mask needs: no token then hears of later ones.
+      over_tokens: whether the statistics are over tokens and channels (the paper's norm), or over
+        the channels of each token separately, as a causal mask requires: no information then passes
+        from later tokens to earlier ones.
       grid_axis: mesh axis over which the tokens are split, in equal parts, all of them valid.
+      eps: added to the variance.
+      dtype: of the output.
     """
 
     groups: int
@@ -147,20 +155,20 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, valid: Array | None = None) -> Array:
-        """x `[B, N, C]`; valid `[B, N]` booleans, tokens that count in the statistics."""
+        """x `[B, N, C]`; valid `[B, N]` booleans, tokens that enter the statistics."""
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         wide = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
         where = None
         if valid is not None and self.over_tokens:
-            # An example of padding alone is normalised as it is: no 0/0, whose gradient is NaN.
+            # An example of padding only counts as valid: 0/0 would have a gradient of NaN.
             where = (valid | ~valid.any(axis=1, keepdims=True))[:, :, None]
 
         def statistic(values: Array) -> Array:
             """Mean of `[B, N, C]` over what is normalised together, for every channel."""
-            # Tokens first, while the channels are one contiguous axis: on a CPU a mean over
-            # both axes at once makes a whole training step a tenth slower.
+            # Over tokens first, while the channels are one contiguous axis: on a CPU a mean over
+            # both axes at once makes a whole training step slower by a tenth.
             if self.over_tokens:
                 values = mean_over(values.mean(1, keepdims=True, where=where), self.grid_axis)
             groups = values.reshape(*values.shape[:2], self.groups, channels // self.groups)

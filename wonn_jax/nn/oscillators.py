@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import ALONE, Placement, all_rows, first_row, sum_over
+from wonn_jax.dist.grid import all_rows, first_row, sum_over
+from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.dynamics import ENERGY, Evolution, PhaseMap, Watch, evolve, evolve_until
 from wonn_jax.kernels.blockwise import RESIDUALS
 from wonn_jax.kernels.cpu.trigonometry import cos

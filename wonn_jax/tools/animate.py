@@ -1,30 +1,22 @@
-"""How an answer assembles over the steps of the dynamics: GIF, or the last step as PNG."""
+"""An answer step by step: GIF of the dynamics, or PNG of the last step."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
-from matplotlib.artist import Artist
-from matplotlib.colors import to_rgb
 
-from wonn_jax.data.sudoku import repeated
-from wonn_jax.tasks.colours import CROSSING, MAZE_COLOURS
-from wonn_jax.tasks.maze import FREE, PATH, WALL
-from wonn_jax.tasks.pictures import draw_sudoku, plt
+from wonn_jax.tasks.pictures import new_figure, save_figure
+from wonn_jax.tools.puzzles import Puzzle
 
-
-def maze_image(tokens: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """A maze with the probability of the path `[H, W]` laid over it, as RGB `[H, W, 3]`."""
-    board = np.array([to_rgb(c) for c in MAZE_COLOURS.values()])[tokens]
-    for cells, colour in ((tokens == WALL, CROSSING), (tokens == FREE, MAZE_COLOURS["path"])):
-        share = np.where(cells, path, 0.0)[..., None]
-        board = (1 - share) * board + share * np.array(to_rgb(colour))
-    return board
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
 
 
 def save_dynamics(
     path: Path,
-    task: str,
+    puzzle: Puzzle,
     tokens: np.ndarray,
     probabilities: np.ndarray,
     energies: np.ndarray,
@@ -32,32 +24,28 @@ def save_dynamics(
     moving: bool = True,
     milliseconds: int = 200,
 ) -> None:
-    """Draws a board after each step, its energy below.
+    """Draws a board after each step, with the curve of its energy below.
 
     Args:
       path: GIF to write, PNG if not moving.
-      task: 'maze' or 'sudoku'.
+      puzzle: the kind of board.
       tokens: the board `[H, W]`.
-      probabilities: of every class after each step `[T, H, W, classes]`.
+      probabilities: of each class after each step `[T, H, W, classes]`.
       energies: before each step `[T]`.
-      moving: whether to draw all steps, or the last one alone.
-      milliseconds: for which a step is seen; the last one ten times as long.
+      moving: whether to draw all steps, or only the last one.
+      milliseconds: duration of a step; the last one is shown ten times as long.
     """
+    from matplotlib.animation import FuncAnimation, PillowWriter
+
     steps = len(probabilities)
-    figure, (above, below) = plt.subplots(
-        2, 1, figsize=(5, 6.4), height_ratios=(5, 1), layout="constrained"
-    )
+    figure = new_figure(5, 6.4)
+    above, below = figure.subplots(2, 1, height_ratios=(5, 1))
 
     def draw(frame: int) -> list[Artist]:
         now = min(frame, steps - 1)
         above.clear()
         below.clear()
-        if task == "maze":
-            above.imshow(maze_image(tokens, probabilities[now][..., PATH]), interpolation="nearest")
-        else:
-            digits = np.where(tokens > 0, tokens, probabilities[now].argmax(-1) + 1)
-            agreed = np.where(repeated(digits), 0, digits)
-            draw_sudoku(above, digits, tokens > 0, agreed)
+        puzzle.draw_step(above, tokens, probabilities[now])
         above.set_axis_off()
         above.set_title(f"after step {now + 1} of {steps}", fontsize=11)
         below.plot(np.arange(1, steps + 1), energies, color="#bbbbbb")
@@ -66,12 +54,11 @@ def save_dynamics(
         below.spines[["top", "right"]].set_visible(False)
         return [above, below]
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if moving:
-        # The last step stays: as frames of its own, which every viewer shows alike.
-        movie = FuncAnimation(figure, draw, frames=steps + 9)
-        movie.save(path, writer=PillowWriter(fps=1000 // milliseconds), dpi=80)
-    else:
+    if not moving:
         draw(steps - 1)
-        figure.savefig(path, dpi=110)
-    plt.close(figure)
+        save_figure(figure, path)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The last step is repeated: not every viewer honours the duration of a single frame.
+    movie = FuncAnimation(figure, draw, frames=steps + 9)
+    movie.save(path, writer=PillowWriter(fps=1000 // milliseconds), dpi=80)

@@ -1,10 +1,36 @@
-"""Accuracies that the paper prints (arXiv 2605.20922), for runs to be set beside."""
+"""Accuracies reported in the paper (arXiv 2605.20922), to compare runs with."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 RESULTS = Path(__file__).with_name("paper_results.json")
+
+
+class Benchmark(NamedTuple):
+    """Where the paper reports results on some data.
+
+    table, column: in `results()`.
+    task, data, classes: names in the configuration and number of classes; '' and 0 match any.
+    boards: what the paper's boards are, where those of a run may be easier.
+    """
+
+    table: str
+    column: str
+    task: str
+    data: str = ""
+    classes: int = 0
+    boards: str = ""
+
+
+BENCHMARKS = (
+    Benchmark("maze_hard", "acc", "maze", boards="Maze-hard, 30×30"),
+    Benchmark("sudoku", "acc", "sudoku", boards="those of SATNet"),
+    Benchmark("cifar", "cifar10_acc", "image", "cifar10"),
+    Benchmark("cifar", "cifar100_acc", "image", "cifar100"),
+    Benchmark("imagenet", "imagenet100_acc", "image", "imagenet", 100),
+    Benchmark("imagenet", "imagenet1k_acc", "image", "imagenet", 1000),
+)
 
 
 def results() -> dict[str, Any]:
@@ -12,30 +38,24 @@ def results() -> dict[str, Any]:
     return json.loads(RESULTS.read_text())
 
 
-def rows_for(task: str, data: str, classes: int = 0) -> list[tuple[str, str, float]]:
-    """Models of the paper on a task: name, parameters as printed, accuracy in %.
+def benchmark(task: str, data: str, classes: int = 0) -> Benchmark | None:
+    """The benchmark of a task and a data set, None if the paper has none.
 
     Args:
-      task: 'maze', 'sudoku' or 'image'.
-      data: of images, `config.data.name`.
-      classes: of ImageNet, 100 or 1000.
-
-    Returns:
-      A row for each; none where the paper has no figure.
+      task: its name.
+      data: name of the data set.
+      classes: number of classes of the data set.
     """
-    kind = task if task != "image" else f"imagenet {classes}" if data == "imagenet" else data
-    table, column = {
-        "maze": ("maze_hard", "acc"),
-        "sudoku": ("sudoku", "acc"),
-        "cifar10": ("cifar", "cifar10_acc"),
-        "cifar100": ("cifar", "cifar100_acc"),
-        "imagenet 100": ("imagenet", "imagenet100_acc"),
-        "imagenet 1000": ("imagenet", "imagenet1k_acc"),
-    }.get(kind, ("", ""))
-    if not table:
-        return []
-    found = results()[table]
-    accuracy = found["columns"].index(column)
-    size = found["columns"].index(column.replace("acc", "params"))
-    rows = found["rows"].items()
+    for known in BENCHMARKS:
+        if known.task == task and known.data in ("", data) and known.classes in (0, classes):
+            return known
+    return None
+
+
+def rows_for(known: Benchmark) -> list[tuple[str, str, float]]:
+    """The paper's WONN models on a benchmark: name, parameters as printed, accuracy in %."""
+    table = results()[known.table]
+    accuracy = table["columns"].index(known.column)
+    size = table["columns"].index(known.column.replace("acc", "params"))
+    rows = table["rows"].items()
     return [(n, r[size], r[accuracy]) for n, r in rows if "WONN" in n and r[accuracy] is not None]

@@ -97,7 +97,7 @@ class Experiment:
         self.config = dataclasses.replace(config, eval=evaluation)
 
         # Before anything is compiled, or generated.
-        check_attention(config, jax.default_backend())
+        check_attention(config, sharding.platform_of(self.mesh))
         check_grid(config, self.mesh.shape[sharding.GRID])
         self.task, self.model = build(config, sharding.placement(self.mesh))
         self._check_fsdp()

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from wonn_jax.config import Config
-from wonn_jax.dist.grid import ALONE
+from wonn_jax.dist.placement import ALONE
 from wonn_jax.models import Model
 from wonn_jax.tasks import Task
 from wonn_jax.train.step import init_variables

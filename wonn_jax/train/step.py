@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from wonn_jax.config import Config
-from wonn_jax.dist.grid import ALONE
+from wonn_jax.dist.placement import ALONE
 from wonn_jax.dist.mesh import (
     GRID,
     ROWS,
@@ -31,6 +31,7 @@ from wonn_jax.dist.mesh import (
     own_parameters,
     parameter_specs,
     per_device,
+    platform_of,
     replicated,
     shardings,
     whole_parameters,
@@ -203,7 +204,7 @@ def make_train_step(
         in_shardings=(placed, by_row(mesh)),
         out_shardings=(placed, replicated(mesh)),
         donate_argnums=0,
-        compiler_options=compiler_options(),
+        compiler_options=compiler_options(platform_of(mesh)),
     )
 
 
@@ -261,5 +262,5 @@ def make_eval_step(model: Model, task: Task, config: Config, mesh: Mesh) -> jax.
         lambda variables, batch: compute(variables, task.prepare(batch)),
         in_shardings=(shardings(specs, mesh), by_row(mesh)),
         out_shardings=(replicated(mesh), by_row(mesh)),
-        compiler_options=compiler_options(),
+        compiler_options=compiler_options(platform_of(mesh)),
     )

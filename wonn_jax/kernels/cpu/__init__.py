@@ -1,1 +1,1 @@
-"""Code written for CPUs."""
+"""Kernels for CPUs, where XLA's own are slow; on other platforms they defer to JAX."""
