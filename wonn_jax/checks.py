@@ -5,6 +5,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from wonn_jax import durations
+from wonn_jax.durations import Duration
+
 
 def one_of(field: str, value: Any, allowed: Iterable[str]) -> None:
     """Raises a ValueError if `config.FIELD` is none of the allowed values."""
@@ -20,9 +23,9 @@ def at_least(bound: float, section: str, component: Any, *fields: str) -> None:
     for field in fields:
         value = getattr(component, field)
         if not (math.isfinite(value) and value >= bound):
+            path = f"config.{section}.{field}" if section else f"config.{field}"
             raise ValueError(
-                f"config.{section}.{field}={value} must be at least {bound:g}: "
-                f"--config.{section}.{field}={max(bound, 1):g}, say."
+                f"{path}={value} must be at least {bound:g}: --{path}={max(bound, 1):g}, say."
             )
 
 
@@ -45,3 +48,11 @@ def no_effect(section: str, component: Any, because: str, *fields: str) -> None:
                 f"config.{section}.{field}={value!r} has no effect {because}; leave it at "
                 f"{defaults[field]!r}."
             )
+
+
+def length(field: str, text: str, *units: str, never: bool = True) -> Duration:
+    """Reads a duration; raises a ValueError if it is malformed, or 'never' where it must not be."""
+    found = durations.parse(text, f"config.{field}", units or durations.UNITS)
+    if not never and not found.amount:
+        raise ValueError(f"config.{field} must not be 'never': --config.{field}='100 steps'.")
+    return found

@@ -42,6 +42,10 @@ class Component:
     def check(self) -> None:
         """Raises a ValueError if fields are out of range, or contradict each other."""
 
+    def unused(self) -> dict[str, str]:
+        """Fields that nothing reads, given the others, and why: nobody should set them."""
+        return {}
+
 
 def register(name: str) -> Callable[[type[T]], type[T]]:
     """Class decorator: makes a frozen dataclass the component `name` of its kind.

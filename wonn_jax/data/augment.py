@@ -332,6 +332,14 @@ class ImageAugmentation(Augmentation):
         if not self.cutmix:
             no_effect("augment", self, "without CutMix (augment.cutmix)", "cutmix_alpha")
 
+    def check_batches(self, last_batch: str) -> None:
+        """Raises a ValueError if CutMix would meet batches that are not full."""
+        if self.cutmix and last_batch != "drop":
+            raise ValueError(
+                f"config.augment.cutmix={self.cutmix} mixes the images of a batch, which must then "
+                "be full: --config.train.last_batch=drop."
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class Augment:

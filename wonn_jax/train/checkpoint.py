@@ -14,9 +14,9 @@ the other processes, so none waits for another inside it.
 import dataclasses
 import functools
 import hashlib
-import json
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,38 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
+from wonn_jax.checks import at_least, length
 from wonn_jax.dist import hosts
+from wonn_jax.files import named_fields, read_object
 
 log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """What is kept of a run."""
+
+    every: str = "10 minutes"  # or steps, epochs; and at the end
+    keep: int = 3  # last ones
+    best: str = "ema_accuracy"  # evaluation metric of which the best is kept too; '': none
+
+    def check(self) -> None:
+        at_least(1, "checkpoint", self, "keep")
+        length("checkpoint.every", self.every)
+
+    def check_metric(self, known: Sequence[str]) -> None:
+        """Raises a ValueError if `best` is none of the known metrics."""
+        if self.best and self.best not in known:
+            raise ValueError(
+                f"config.checkpoint.best={self.best!r} is no metric of this task; use one of "
+                f"{', '.join(known)}, or ''."
+            )
+
+    @property
+    def sign(self) -> float:
+        """1 if the best metric is the highest, −1 if it is the lowest: a loss."""
+        return -1.0 if self.best.endswith("loss") else 1.0
+
 
 Flat = dict[str, Any]
 
@@ -364,12 +393,7 @@ def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
     path = workdir / "config.json"
     if not path.exists():
         return
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); restore it, or use another --workdir."
-        ) from error
+    found = read_object(path)
     check_same_experiment(workdir, found, config)
 
 
@@ -399,21 +423,3 @@ def check_same_experiment(where: Path, found: dict[str, Any], config: dict[str, 
             + "\n  ".join(differ)
             + "\nUse another --workdir, or the configuration of this one."
         )
-
-
-def named_fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values of a configuration by name, 'model.width'."""
-    out: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            out |= named_fields(value, f"{prefix}{name}.")
-        else:
-            out[prefix + name] = list(value) if isinstance(value, tuple) else value
-    return out
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file in one go: a crash leaves the old one or the new one."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
