@@ -1,10 +1,10 @@
 """Winfree Oscillatory Neural Networks in JAX.
 
-The functional core is importable from here and needs nothing but JAX:
+The functions of the core can be imported from here and need nothing but JAX:
 
-    from wonn_jax import evolve, winfree_step
+    from wonn_jax import evolve, winfree_rate, winfree_step
 
-Models, tasks and training live in the submodules.
+Networks, tasks and training are in the subpackages.
 """
 
 from wonn_jax.dynamics import (
@@ -18,6 +18,7 @@ from wonn_jax.dynamics import (
     order_parameter,
     symmetry_broken_kuramoto,
     winfree_mean_field,
+    winfree_rate,
     winfree_step,
     wrap,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "order_parameter",
     "symmetry_broken_kuramoto",
     "winfree_mean_field",
+    "winfree_rate",
     "winfree_step",
     "wrap",
 ]

@@ -96,7 +96,7 @@ def run(case: str, sizes: MeshConfig) -> dict:
     """What three steps of plain SGD, which hides no wrong scale, leave behind."""
     config = small_config(case, sizes)
     mesh = sharding.make_mesh(sizes)
-    task, model = build(config, sharding.axes(mesh))
+    task, model = build(config, sharding.placement(mesh))
     model = model.clone(dtype=jnp.float64)  # leaves rounding out of the comparison
     optimizer = optax.sgd(0.1)
     if config.optimizer.clip_norm:

@@ -644,26 +644,26 @@ def test_each_system_stops_when_its_energy_has_settled():
     assert still.any(0).all() and len(set(expected.tolist())) > 1
 
     stop = functools.partial(evolve_until, **model, step_size=0.1, tolerance=share)
-    found = jax.jit(lambda theta: stop(theta, 0.0, limit=limit))(theta)
+    found = jax.jit(lambda theta: stop(theta, 0.0, max_steps=limit))(theta)
     np.testing.assert_array_equal(found.taken, expected)
     for system, steps in enumerate(expected):
         np.testing.assert_allclose(
             found.theta[system], whole.trajectory[steps - 1, system], rtol=1e-4, atol=1e-5
         )
 
-    short = stop(theta, 0.0, limit=3)
+    short = stop(theta, 0.0, max_steps=3)
     np.testing.assert_array_equal(short.taken, [3, 3, 3, 3])
     np.testing.assert_allclose(short.theta, whole.trajectory[2], rtol=1e-5, atol=1e-6)
-    none = stop(theta, 0.0, limit=0)
+    none = stop(theta, 0.0, max_steps=0)
     np.testing.assert_array_equal(none.theta, theta)
     assert not none.taken.any()
-    patient = stop(theta, 0.0, limit=limit, patience=3)
+    patient = stop(theta, 0.0, max_steps=limit, patience=3)
     late = np.lib.stride_tricks.sliding_window_view(still, 3, axis=0).all(-1)
     np.testing.assert_array_equal(patient.taken, late.argmax(0) + 4)
-    with pytest.raises(ValueError, match="limit=-1"):
-        stop(theta, 0.0, limit=-1)
+    with pytest.raises(ValueError, match="max_steps=-1"):
+        stop(theta, 0.0, max_steps=-1)
     with pytest.raises(ValueError, match="patience=0"):
-        stop(theta, 0.0, limit=1, patience=0)
+        stop(theta, 0.0, max_steps=1, patience=0)
 
 
 def test_each_system_stops_when_what_is_watched_has_settled():
@@ -684,7 +684,7 @@ def test_each_system_stops_when_what_is_watched_has_settled():
         0.0,
         **model,
         step_size=0.1,
-        limit=limit,
+        max_steps=limit,
         tolerance=0.2,
         patience=4,
         watch=Watch(lambda theta, energy: sector(theta), share_changed),

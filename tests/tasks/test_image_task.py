@@ -216,12 +216,12 @@ def run_steps(devices: int, steps: int = 2, **changes):
     """State and metrics after some steps of plain SGD, which hides no wrong scale."""
     config = small_config(**changes)
     mesh = sharding.make_mesh(devices=jax.devices()[:devices])
-    task, model = build(config, sharding.axes(mesh))
+    task, model = build(config, sharding.placement(mesh))
     model = model.clone(dtype=jnp.float64)  # leaves rounding out of the comparison
     if config.model.name == "resnet":
         model = model.clone(blocks=(1, 1))
     optimizer = optax.sgd(0.1)
-    state = jax.device_put(initial_state(model.clone(axes=ALONE)), sharding.replicated(mesh))
+    state = jax.device_put(initial_state(model.clone(placement=ALONE)), sharding.replicated(mesh))
     update = make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
     batch = sharding.put_batch(random_batch(), mesh)
     losses = []
@@ -268,8 +268,8 @@ def drawn():
         # So much noise that the draws do not agree.
         config = small_config(eval__draws=draws, model__phase_scale=3.0)
         mesh = sharding.make_mesh(devices=jax.devices()[:2])
-        task, model = build(config, sharding.axes(mesh))
-        variables = initial_state(model.clone(axes=ALONE)).variables("raw")
+        task, model = build(config, sharding.placement(mesh))
+        variables = initial_state(model.clone(placement=ALONE)).variables("raw")
         evaluate = make_eval_step(model, task, config, mesh)
         found[draws] = jax.device_get(
             evaluate(

@@ -71,7 +71,7 @@ def start(model, task, optimizer, config, mesh):
 def run_steps(config, batch, *, devices: int, steps: int = 3):
     """State and metrics after some steps of plain SGD, which hides no wrong scale."""
     mesh = sharding.make_mesh(devices=jax.devices()[:devices])
-    task, model = build(config, sharding.axes(mesh))
+    task, model = build(config, sharding.placement(mesh))
     model = model.clone(dtype=jnp.float64)  # leaves rounding out of the comparison
     optimizer = optax.sgd(0.1)
     state = start(model, task, optimizer, config, mesh)

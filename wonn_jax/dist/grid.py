@@ -11,18 +11,21 @@ import jax.numpy as jnp
 from jax import Array
 
 
-class Axes(NamedTuple):
-    """Axes of the mesh as a model sees them inside `shard_map`; none where it runs alone.
+class Placement(NamedTuple):
+    """Where a model runs: the mesh axes it sees inside `shard_map`, and the platform.
 
-    all: over which examples or cells are split: those of a norm over the batch.
-    grid: over which the rows of cells are split; None if every device has whole grids.
+    axes: mesh axes over which examples or cells are split, those of a batch norm.
+    grid: mesh axis over which the rows of cells are split; None if every device has whole grids.
+    platform: 'cpu', 'gpu' or 'tpu', for the choice of kernels; None for JAX's default backend.
     """
 
-    all: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
     grid: str | None = None
+    platform: str | None = None
 
 
-ALONE = Axes()
+ALONE = Placement()
+"""On one device, without `shard_map`."""
 
 
 def own_rows(x: Array, axis_name: str | None, axis: int = 1) -> Array:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from wonn_jax.config import MeshConfig
-from wonn_jax.dist.grid import ALONE, Axes
+from wonn_jax.dist.grid import Placement
 
 DATA, FSDP, GRID = "data", "fsdp", "grid"
 ROWS = (DATA, FSDP)
@@ -187,11 +187,16 @@ def _checked() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def axes(mesh: Mesh) -> Axes:
-    """The axes inside `per_device`: none on a single device."""
+def platform_of(mesh: Mesh) -> str:
+    """Platform of the devices of a mesh: 'cpu', 'gpu' or 'tpu'."""
+    return mesh.devices.flat[0].platform
+
+
+def placement(mesh: Mesh) -> Placement:
+    """Where a model inside `per_device` runs: on a single device there are no axes."""
     if mesh.size == 1:
-        return ALONE
-    return Axes(AXES, GRID if mesh.shape[GRID] > 1 else None)
+        return Placement(platform=platform_of(mesh))
+    return Placement(AXES, GRID if mesh.shape[GRID] > 1 else None, platform_of(mesh))
 
 
 def whole_parameters(tree: Any, specs: Any) -> Any:

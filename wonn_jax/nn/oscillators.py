@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import ALONE, Axes, all_rows, first_row, sum_over
+from wonn_jax.dist.grid import ALONE, Placement, all_rows, first_row, sum_over
 from wonn_jax.dynamics import ENERGY, Evolution, PhaseMap, Watch, evolve, evolve_until
 from wonn_jax.kernels.blockwise import RESIDUALS
 from wonn_jax.kernels.cpu.trigonometry import cos
@@ -83,8 +83,8 @@ class OscillatorLayer(nn.Module):
       remat: 0, 1 or k, see `evolve`.
       keep_attention: with `remat`, keep the attention outputs of every step rather than
         recompute them (the `blockwise` and `pallas` kernels only).
-      axes: of the mesh, inside `shard_map`; where they split the grid, phases and frequencies are
-        those of this device's rows, which are whole patches, trajectory and energies of the whole.
+      placement: mesh axes inside `shard_map`, and the platform. If the grid is split, phases and
+        frequencies are this device's rows (whole patches), but trajectory and energies are global.
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
 
@@ -101,7 +101,7 @@ class OscillatorLayer(nn.Module):
     attention: str = "auto"
     remat: int = 0
     keep_attention: bool = True
-    axes: Axes = ALONE
+    placement: Placement = ALONE
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -155,25 +155,25 @@ class OscillatorLayer(nn.Module):
             return map_examples(settle, theta, omega)
         theta, phases, energy, _ = _swap_time(map_examples(run, theta, omega))
         if phases is not None:
-            phases = all_rows(phases, self.axes.grid, axis=2)
+            phases = all_rows(phases, self.placement.grid, axis=2)
         if energy is not None:
-            energy = sum_over(energy, self.axes.grid)
+            energy = sum_over(energy, self.placement.grid)
         return Evolution(theta, phases, energy)
 
     def _settle(self, until: Until, system: dict[str, Any]) -> Callable[[Array, Array], Evolution]:
         limit, tolerance, patience, watch = until
-        grid = self.axes.grid
+        grid = self.placement.grid
         whole = watch._replace(
             observe=lambda theta, energy: watch.observe(theta, sum_over(energy, grid))
         )
         return functools.partial(
             evolve_until,
             **system,
-            limit=limit,
+            max_steps=limit,
             tolerance=tolerance,
             patience=patience,
             watch=whole,
-            axis_names=self.axes.all if grid else (),
+            axis_names=self.placement.axes if grid else (),
         )
 
     def _interaction(self) -> Interaction:
@@ -205,7 +205,7 @@ class OscillatorLayer(nn.Module):
                 self.kernel,
                 self.norm,
                 self.groups,
-                self.axes.grid,
+                self.placement.grid,
                 self.dtype,
                 name="coupling",
             )
@@ -215,11 +215,11 @@ class OscillatorLayer(nn.Module):
             self.norm,
             self.groups,
             self.attention,
-            self.axes.grid,
+            self.placement.grid,
             self.dtype,
             name="coupling",
         )
-        corner = jnp.asarray([first_row(grid[0], self.axes.grid), 0])
+        corner = jnp.asarray([first_row(grid[0], self.placement.grid), 0])
         codes = attention.position_codes(jnp.asarray(grid_positions(*grid)) + corner)
 
         def couple(influences: Array) -> Array:

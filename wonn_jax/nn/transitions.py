@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import ALONE, Axes
+from wonn_jax.dist.grid import ALONE, Placement
 from wonn_jax.kernels.cpu.trigonometry import arctan2, cos, sin
 from wonn_jax.kernels.recompute import recomputed
 from wonn_jax.nn.layers import BatchNorm, conv, uniform_init
@@ -40,12 +40,12 @@ class PhaseTransition(nn.Module):
     Attributes:
       width: channels of the next layer.
       bias: whether the convolution has one (then it is added to u and to v).
-      axes: of the mesh, inside `shard_map`.
+      placement: of the model, inside `shard_map`.
     """
 
     width: int
     bias: bool = True
-    axes: Axes = ALONE
+    placement: Placement = ALONE
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -58,7 +58,7 @@ class PhaseTransition(nn.Module):
             bias=self.bias,
             dtype=self.dtype,
             name="conv",
-            grid_axis=self.axes.grid,
+            grid_axis=self.placement.grid,
         )
 
         def waves(theta: Array) -> tuple[Array, Array]:
@@ -78,11 +78,11 @@ class FrequencyTransition(nn.Module):
 
     Attributes:
       width: channels of the next layer.
-      axes: of the mesh, inside `shard_map`.
+      placement: of the model, inside `shard_map`.
     """
 
     width: int
-    axes: Axes = ALONE
+    placement: Placement = ALONE
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -99,7 +99,7 @@ class FrequencyTransition(nn.Module):
             bias=True,
             dtype=self.dtype,
             name="conv",
-            grid_axis=self.axes.grid,
+            grid_axis=self.placement.grid,
         )
 
         def fuse(theta: Array, omega: Array) -> Array:
@@ -107,7 +107,7 @@ class FrequencyTransition(nn.Module):
 
         # Only θ and ω are kept for the backward pass, once the parameters exist.
         out = fuse(theta, omega) if self.is_initializing() else recomputed(fuse, theta, omega)
-        norm = BatchNorm(axis_names=self.axes.all, dtype=self.dtype, name="norm")
+        norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype, name="norm")
         return nn.relu(norm(out, train=train, weight=weight)).astype(omega.dtype)
 
 
@@ -116,11 +116,11 @@ class Readout(nn.Module):
 
     Attributes:
       sides: of the two convolutions' kernels, cells.
-      axes: of the mesh, inside `shard_map`.
+      placement: of the model, inside `shard_map`.
     """
 
     sides: tuple[int, int]
-    axes: Axes = ALONE
+    placement: Placement = ALONE
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -130,7 +130,7 @@ class Readout(nn.Module):
         first, second = self.sides
 
         def normalise(x: Array, name: str) -> Array:
-            norm = BatchNorm(axis_names=self.axes.all, dtype=self.dtype, name=name)
+            norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype, name=name)
             return norm(x, train=train, weight=weight)
 
         def convolution(inputs: int, outputs: int, side: int, name: str) -> nn.Conv:
@@ -141,7 +141,7 @@ class Readout(nn.Module):
                 bias=False,
                 dtype=self.dtype,
                 name=name,
-                grid_axis=self.axes.grid,
+                grid_axis=self.placement.grid,
             )
 
         embed = PhaseEmbedding(self.dtype, name="embedding")

@@ -99,7 +99,7 @@ class Experiment:
         # Before anything is compiled, or generated.
         check_attention(config, jax.default_backend())
         check_grid(config, self.mesh.shape[sharding.GRID])
-        self.task, self.model = build(config, sharding.axes(self.mesh))
+        self.task, self.model = build(config, sharding.placement(self.mesh))
         self._check_fsdp()
         self.epoch = self.total = 0
         schedule: optax.Schedule = optax.constant_schedule(config.optimizer.learning_rate)

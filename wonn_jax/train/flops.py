@@ -32,7 +32,7 @@ def forward_operations(model: Model, task: Task, config: Config) -> int:
     Raises:
       ValueError: see `count_operations`.
     """
-    model = model.clone(axes=ALONE)
+    model = model.clone(placement=ALONE)
     if config.model.name == "winfree":
         # Kernels differ in what they recompute, and some are opaque.
         model = model.clone(attention="plain", remat=0)

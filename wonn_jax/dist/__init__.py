@@ -1,0 +1,1 @@
+"""Devices and hosts: the mesh, grids split over devices, processes."""
