@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -144,6 +144,10 @@ class ModelConfig(Component):
         """
         raise NotImplementedError
 
+    def plain(self) -> Self:
+        """The same network with kernels whose operations can be counted, nothing recomputed."""
+        return self
+
     def check_platform(self, platform: str) -> None:
         """Raises a ValueError if the network cannot run on 'cpu', 'gpu' or 'tpu'."""
 
@@ -215,6 +219,10 @@ class OscillatorConfig(ModelConfig):
     def widths(self) -> tuple[int, ...]:
         """Channels of each layer."""
         return (self.width,) * self.layers
+
+    def plain(self) -> Self:
+        attention = "plain" if self.attends else self.attention
+        return dataclasses.replace(self, attention=attention, remat=0)
 
     def _check_heads(self) -> None:
         if self.width % (2 * self.heads) == 0:
