@@ -26,8 +26,9 @@ from wonn_jax import evolve
 from wonn_jax.nn.coupling import AttentionCoupling, causal_mask
 from wonn_jax.nn.interactions import TRIGONOMETRIC
 from wonn_jax.nn.layers import dense
+from wonn_jax.nn.phases import initial_phases
 from wonn_jax.nn.transitions import PhaseEmbedding
-from wonn_jax.rng import example_keys, initial_phases, stream_key
+from wonn_jax.rng import example_keys, stream_key
 
 ALPHABET = " 0123456789+=."  # ' ' pads, '.' ends the answer
 PADDING, EQUALS = 0, ALPHABET.index("=")

@@ -19,9 +19,10 @@ import optax
 import pytest
 
 from wonn_jax import config as configuration
-from wonn_jax.config import Config, MeshConfig
+from wonn_jax.config import Config
 from wonn_jax.dist import grid as split_grid
 from wonn_jax.dist import mesh as sharding
+from wonn_jax.dist.mesh import MeshConfig
 from wonn_jax.models import build
 from wonn_jax.rng import stream_key
 from wonn_jax.train import step

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from test_voting import batch_of, small
 
-from wonn_jax.config import MeshConfig, default_config, freeze
+from wonn_jax.config import default_config, freeze
+from wonn_jax.dist.mesh import MeshConfig
 from wonn_jax.evaluators.adaptive import Found, make_step, stop_of, summarise, table
 from wonn_jax.models.base import Stop
 from wonn_jax.rng import stream_key

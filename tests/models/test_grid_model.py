@@ -7,7 +7,8 @@ import pytest
 
 from wonn_jax import interaction_energy
 from wonn_jax.models import GridModel
-from wonn_jax.rng import example_keys, initial_phases
+from wonn_jax.nn.phases import initial_phases
+from wonn_jax.rng import example_keys
 
 
 def small(**changes) -> GridModel:

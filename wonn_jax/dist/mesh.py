@@ -27,16 +27,18 @@ AXES = (DATA, FSDP, GRID)
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How all devices of all hosts share the work.
+    """How the devices of all hosts share the work.
 
-    The three multiply to the number of devices; one of them may be -1, for what is left.
+    The sizes of the three axes multiply to the number of devices; one of them may be -1, and
+    takes what the others leave.
     """
 
-    data: int = -1  # split the batch
-    fsdp: int = 1  # split the batch too, and parameters, optimizer and EMA
-    grid: int = 1  # split the rows of cells of each board or picture
+    data: int = -1  # splits the batch
+    fsdp: int = 1  # splits the batch, and also parameters, optimizer state and EMA
+    grid: int = 1  # splits the rows of cells of each board or picture
 
     def check(self) -> None:
+        """Raises a ValueError if an axis has an impossible size, or two have -1."""
         sizes = dataclasses.asdict(self)
         for name, size in sizes.items():
             if size < 1 and size != -1:
@@ -46,8 +48,8 @@ class MeshConfig:
                 )
         if len(rest := [name for name, size in sizes.items() if size == -1]) > 1:
             raise ValueError(
-                f"config.mesh.{rest[0]} and config.mesh.{rest[1]} are both -1; what is left can go "
-                f"to one of them only: --config.mesh.{rest[1]}=1."
+                f"config.mesh.{rest[0]} and config.mesh.{rest[1]} are both -1; only one axis can "
+                f"take what is left: --config.mesh.{rest[1]}=1."
             )
 
 
@@ -274,7 +276,7 @@ def add_counts(tree: Any) -> Any:
 
 
 def same_along_grid(tree: Any) -> Any:
-    """Marks values as replicated along `grid`, where devices have computed the same."""
+    """Marks values as replicated along `grid`, where devices have computed the same (by pmax)."""
 
     def mark(x: jax.Array) -> jax.Array:
         if x.dtype == bool:
@@ -284,7 +286,7 @@ def same_along_grid(tree: Any) -> Any:
     return jax.tree.map(mark, tree)
 
 
-def compiler_options(platform: str | None = None) -> dict[str, str] | None:
+def compiler_options() -> dict[str, str] | None:
     """For the compiled steps. On a CPU the default order of operations lets more live at once.
 
     A CIFAR step (C 128, 8 images on a core) takes 435 MiB instead of 637, and 0.94 of the time.

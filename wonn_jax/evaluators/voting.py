@@ -26,8 +26,10 @@ from wonn_jax.config import Config
 from wonn_jax.data.pipeline import Source
 from wonn_jax.dist import mesh as sharding
 from wonn_jax.models import Model
-from wonn_jax.rng import initial_phases, stream_key
+from wonn_jax.nn.phases import initial_phases
+from wonn_jax.rng import stream_key
 from wonn_jax.tasks import Batch, Task
+from wonn_jax.tasks.pictures import new_figure, save_figure
 from wonn_jax.train.checkpoint import write_atomically
 from wonn_jax.train.experiment import Experiment, evaluation_batches
 from wonn_jax.train.step import init_variables, variables_specs
@@ -308,10 +310,9 @@ def table(result: dict[str, Any]) -> str:
 
 def plot(path: Path, result: dict[str, Any], title: str) -> None:
     """Accuracy against the number of draws and the number of steps, as PNG."""
-    from wonn_jax.tasks.pictures import plt
-
     colours = dict(zip(RULES, ("#1b998b", "#7bc8a4", "#3d7eff", "#999999"), strict=True))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4), layout="constrained")
+    figure = new_figure(10.5, 4.4)
+    left, right = figure.subplots(1, 2)
     for axes, rows, name in (
         (left, result["by_draws"], "draws"),
         (right, result["by_steps"], "steps"),
@@ -340,8 +341,7 @@ def plot(path: Path, result: dict[str, Any], title: str) -> None:
     right.set_xlabel(f"steps T of the dynamics (K = {result['draws']})")
     left.legend(frameon=False, fontsize=8.5)
     figure.suptitle(f"{title}, {result['examples']:,} examples", fontsize=11)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save_figure(figure, path, dpi=120)
 
 
 def run_votes(

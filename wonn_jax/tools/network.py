@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from wonn_jax.config import Config, MeshConfig, default_config, freeze
+from wonn_jax.config import Config, default_config, freeze
 from wonn_jax.data.pipeline import Source
+from wonn_jax.dist.mesh import MeshConfig
 from wonn_jax.evaluators.accuracy import imported_weights, saved_weights
 from wonn_jax.interop.winfree import from_pytorch
 from wonn_jax.models import Model
