@@ -24,8 +24,8 @@ class Digits(images.ImageData):
         super().check()
         if self.path:
             raise ValueError(
-                f"config.data.path={self.path!r} has no effect on digits, which scikit-learn ships; "
-                "leave it out."
+                f"config.data.path={self.path!r} has no effect on digits, which scikit-learn "
+                "ships; leave it out."
             )
 
     def training_examples(self) -> int | None:

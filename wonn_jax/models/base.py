@@ -148,6 +148,10 @@ class ModelConfig(Component):
         """The same network with kernels whose operations can be counted, nothing recomputed."""
         return self
 
+    def portable(self) -> Self:
+        """The same network with kernels that run on any device."""
+        return self
+
     def check_platform(self, platform: str) -> None:
         """Raises a ValueError if the network cannot run on 'cpu', 'gpu' or 'tpu'."""
 
@@ -223,6 +227,9 @@ class OscillatorConfig(ModelConfig):
     def plain(self) -> Self:
         attention = "plain" if self.attends else self.attention
         return dataclasses.replace(self, attention=attention, remat=0)
+
+    def portable(self) -> Self:
+        return dataclasses.replace(self, attention="auto")
 
     def _check_heads(self) -> None:
         if self.width % (2 * self.heads) == 0:

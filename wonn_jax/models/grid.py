@@ -22,7 +22,6 @@ from wonn_jax.nn.oscillators import OscillatorLayer, per_layer
 from wonn_jax.nn.phases import initial_phases
 from wonn_jax.nn.transitions import FrequencyTransition, PhaseTransition, Readout
 
-
 INJECT = ("all", "given")
 """Cells to which the input frequencies are added again from the second layer on."""
 
@@ -94,7 +93,7 @@ class GridModel(nn.Module):
         read_at: tuple[int, ...] = (),
         stop: Stop | None = None,
     ) -> Output:
-        """Runs the network; where `placement` splits the grid, inputs and logits are whole all the same.
+        """Runs the network; inputs and logits are whole even if `placement` splits the grid.
 
         Args:
           tokens: cell tokens `[B, H, W]`, integers from 0.
@@ -167,7 +166,9 @@ class GridModel(nn.Module):
             theta = evolution.theta
             records.append(evolution)
 
-        return Output(read(theta), tuple(records), read_early(read, records, read_at, self.placement))
+        return Output(
+            read(theta), tuple(records), read_early(read, records, read_at, self.placement)
+        )
 
 
 @register("winfree_grid")

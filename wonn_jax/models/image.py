@@ -184,7 +184,9 @@ class ImageModel(nn.Module):
             theta = evolution.theta
             records.append(evolution)
 
-        return Output(read(theta), tuple(records), read_early(read, records, read_at, self.placement))
+        return Output(
+            read(theta), tuple(records), read_early(read, records, read_at, self.placement)
+        )
 
     def _stem(self, images: Array, train: bool, weight: Array | None) -> Array:
         """ω_0 of every cell: a convolution, norm and ReLU."""
@@ -250,8 +252,11 @@ class ImageConfig(OscillatorConfig):
             no_effect("model", self, "on a coupling by attention", "kernels")
         else:
             per_layer(self.kernels[: self.layers], self.layers, "config.model.kernels")
-            because = "on a coupling by convolution"
-            no_effect("model", self, because, "heads", "attention", "keep_attention")
+            no_effect("model", self, "on a coupling by convolution", "heads", "attention")
+
+    def unused(self) -> dict[str, str]:
+        why = "model.coupling=convolution has no attention"
+        return {} if self.attends else {"keep_attention": why}
 
     def build(self, examples: Examples, placement: Placement = ALONE) -> ImageModel:
         images = self.images(examples)
@@ -283,5 +288,7 @@ class ImageConfig(OscillatorConfig):
 
     def check_split(self, examples: Examples, parts: int) -> None:
         rows = self.images(examples).side
-        what = f"config.data.image_size={rows} in patches of {self.patch} and groups of {self.group}"
+        what = (
+            f"config.data.image_size={rows} in patches of {self.patch} and groups of {self.group}"
+        )
         self.check_rows(rows, self.patch * self.group, what, parts)

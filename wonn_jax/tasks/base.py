@@ -37,6 +37,7 @@ class Task(abc.ABC):
     examples: Any
 
     noun: ClassVar[str]  # what examples are called, in the plural
+    draws_inputs: ClassVar[bool] = False  # whether `save_inputs` draws anything
 
     @abc.abstractmethod
     def abstract_batch(self, rows: int) -> dict[str, ShapeDtypeStruct]:
@@ -100,15 +101,10 @@ class Task(abc.ABC):
           class_names: names of the classes, where the data has some.
         """
 
-    def save_inputs(
+    def save_inputs(  # noqa: B027, most tasks have nothing to draw, see `draws_inputs`
         self, path: Path, batch: Mapping[str, Array], title: str, class_names: Sequence[str] = ()
-    ) -> bool:
-        """Draws a prepared training batch, where augmentation has changed it.
-
-        Returns:
-          Whether there was anything to draw.
-        """
-        return False
+    ) -> None:
+        """Draws a prepared training batch as PNG, where augmentation is worth looking at."""
 
 
 @dataclasses.dataclass(frozen=True)

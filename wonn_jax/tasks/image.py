@@ -50,6 +50,7 @@ class ImageTask(Task):
     cutmix_alpha: float = 1.0
 
     noun: ClassVar[str] = "images"
+    draws_inputs: ClassVar[bool] = True
 
     def abstract_batch(self, rows: int) -> dict[str, ShapeDtypeStruct]:
         side = self.examples.side
@@ -139,7 +140,7 @@ class ImageTask(Task):
 
     def save_inputs(
         self, path: Path, batch: Mapping[str, Array], title: str, class_names: Sequence[str] = ()
-    ) -> bool:
+    ) -> None:
         # As many as are worth looking at, and no padding; CutMix has mixed the whole batch.
         rows = range(min(SHOWN, int((batch["id"] >= 0).sum())))
         images = np.asarray(batch["input"][: len(rows)]) * self.std + self.mean
@@ -150,7 +151,6 @@ class ImageTask(Task):
                     other = class_names[batch["other"][row]]
                     captions[row] += f" {100 * own:.0f} %, {other}"
         pictures.save_images(path, images, captions, title)
-        return True
 
 
 @register("image")

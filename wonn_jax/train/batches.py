@@ -1,4 +1,4 @@
-"""Training batches: how many there are, which one belongs to a step, and bringing them to devices."""
+"""Training batches: how many there are, which belongs to which step, how they reach devices."""
 
 import collections
 import dataclasses

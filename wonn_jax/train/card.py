@@ -65,6 +65,8 @@ class Config:
 
     def _check_oscillators(self) -> None:
         if self.model.oscillatory:
+            for evaluator in self.eval.evaluators:
+                evaluator.check_model(self.model)
             return
         if self.eval.steps:
             raise ValueError(

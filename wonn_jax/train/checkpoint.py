@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
@@ -28,6 +29,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from wonn_jax.checks import at_least, length
 from wonn_jax.dist import hosts
 from wonn_jax.files import named_fields, read_object
+from wonn_jax.train.upgrade import array_name, upgrade
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +233,7 @@ class Checkpoints:
     def _listed(self) -> str:
         return ", ".join(str(step) for step in self.steps()) or "none"
 
-    def restore(self, like: Any, sharding: Any = None) -> Restored | None:
+    def restore(self, like: Any, sharding: Any = None, *, partial: bool = False) -> Restored | None:
         """The newest checkpoint that is whole; None if the directory holds none at all.
 
         Damaged ones are reported, and left where they are (see `set_aside_damaged`).
@@ -240,6 +242,7 @@ class Checkpoints:
           like: a tree of the shapes and dtypes to restore (arrays or `ShapeDtypeStruct`).
           sharding: where to put the arrays, one `Sharding` or a tree of them like `like`; None for
             host memory.
+          partial: whether the checkpoint may hold more than `like`, which is then left out.
 
         Raises:
           ValueError: a checkpoint of another model, or all of them are damaged.
@@ -247,7 +250,7 @@ class Checkpoints:
         self._damaged = []
         for step in reversed(self.steps()):
             try:
-                return self.restore_step(step, like, sharding)
+                return self.restore_step(step, like, sharding, partial=partial)
             except _DamagedError as error:
                 log.error("%s; trying the one before.", error)
                 self._damaged.append(step)
@@ -282,7 +285,9 @@ class Checkpoints:
             for later in [found for found in self.steps() if found > step]:
                 self._manager.delete(later)
 
-    def restore_step(self, step: int, like: Any, sharding: Any = None) -> Restored:
+    def restore_step(
+        self, step: int, like: Any, sharding: Any = None, *, partial: bool = False
+    ) -> Restored:
         """The checkpoint of one step; see `restore`.
 
         Raises:
@@ -304,8 +309,11 @@ class Checkpoints:
             raise  # no damage
         except Exception as error:  # Orbax raises whatever its file formats do
             raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
-        _check_same_model(where, arrays, {name: _describe(x) for name, x in wanted.items()})
-        target = {name: np.empty(x.shape, x.dtype) for name, x in wanted.items()}
+        found = {array_name(name): x for name, x in arrays.items()}
+        if partial:
+            found = {name: x for name, x in found.items() if name in wanted}
+        _check_same_model(where, found, {name: _describe(x) for name, x in wanted.items()})
+        target = {name: _empty(x) for name, x in arrays.items()}
         try:
             flat = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
@@ -316,10 +324,10 @@ class Checkpoints:
             raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
         if checksum(flat) != expected:
             raise _DamagedError(f"Checkpoint {where} is damaged (its checksum differs)")
-        state = unflatten(like, flat)
+        state = unflatten(like, {array_name(name): x for name, x in flat.items()})
         if sharding is not None:
             state = _place(state, sharding)
-        return Restored(state, step, config, data, where)
+        return Restored(state, step, upgrade(config), data, where)
 
 
 def _place(state: Any, sharding: Any) -> Any:
@@ -364,6 +372,12 @@ def _describe(x: Any) -> str:
     return f"{np.dtype(x.dtype)}{list(x.shape)}"
 
 
+def _empty(described: str) -> np.ndarray:
+    """An array of the dtype and shape that `_describe` has written."""
+    dtype, _, shape = described.rstrip("]").partition("[")
+    return np.empty([int(size) for size in shape.split(",") if size], jnp.dtype(dtype))
+
+
 # --- The configuration of a workdir ---------------------------------------------------------
 
 _FREE_TO_CHANGE = (
@@ -393,7 +407,7 @@ def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
     path = workdir / "config.json"
     if not path.exists():
         return
-    found = read_object(path)
+    found = upgrade(read_object(path))
     check_same_experiment(workdir, found, config)
 
 

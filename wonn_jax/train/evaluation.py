@@ -78,9 +78,17 @@ class EvaluatorConfig(Component):
     oscillatory: ClassVar[bool] = False  # whether it needs a network of oscillators
 
     @property
+    def passes(self) -> int:
+        """Forward passes of an example that an evaluation takes."""
+        return 1
+
+    @property
     def active(self) -> bool:
         """Whether there is anything to do, given the fields."""
         return True
+
+    def check_model(self, model: Any) -> None:
+        """Raises a ValueError if the settings contradict those of the network."""
 
     def build(self, experiment: Any) -> Any:
         """The `Evaluator` of an `Experiment`."""

@@ -5,10 +5,11 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import PartitionSpec as P
 
@@ -18,6 +19,7 @@ from wonn_jax.dist import mesh as devices_of
 from wonn_jax.dist.mesh import FSDP, GRID
 from wonn_jax.tasks import Task
 from wonn_jax.train import flops
+from wonn_jax.train.batches import training_batches
 from wonn_jax.train.card import Config
 from wonn_jax.train.hardware import peak_flops
 from wonn_jax.train.methods import Method
@@ -90,7 +92,8 @@ class Experiment:
       devices: to run on, or only to compile for; None for all there are.
 
     Attributes:
-      config: with a batch of evaluation that splits over the devices.
+      asked: the configuration as it was given.
+      config: the same with a batch of evaluation that splits over the devices.
       mesh: of the devices.
       task: of the data.
       method: how the network is trained; on the mesh, inside `shard_map`.
@@ -109,6 +112,7 @@ class Experiment:
         examples: int | None = None,
         devices: Sequence[jax.Device] | None = None,
     ):
+        self.asked = config
         self.mesh = devices_of.make_mesh(config.mesh, devices)
         # The result of an evaluation does not depend on its batch size.
         shares = devices_of.row_shares(self.mesh)
@@ -123,9 +127,7 @@ class Experiment:
         placement = devices_of.placement(self.mesh)
         self.model = config.model.build(self.task.examples, placement)
         self.method: Method = config.method.build(self.model, self.task)
-        self.alone: Method = config.method.build(
-            config.model.build(self.task.examples), self.task
-        )
+        self.alone: Method = config.method.build(config.model.build(self.task.examples), self.task)
         variables = jax.eval_shape(lambda: init_variables(self.alone, self.task, config.seed))
         self._check_fsdp(variables["params"])
         self.variables_specs: Variables = variables_specs(variables, self.mesh)
@@ -175,6 +177,28 @@ class Experiment:
                 f"{longest}), so nothing would be split: --config.mesh.fsdp={max(fits)}, and "
                 "--config.mesh.data=-1 for what is left."
             )
+
+    def batches(
+        self, source: Source, start: int, stop: int, *, workers: int | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """This host's rows of the batch of each of the updates `start` to `stop` − 1.
+
+        Args:
+          source: training examples.
+          start, stop: updates.
+          workers: processes that load; None as configured.
+        """
+        config, data = self.config, self.config.data
+        return training_batches(
+            source,
+            config.train,
+            data if workers is None else dataclasses.replace(data, workers=workers),
+            self.mesh,
+            seed=config.seed,
+            start=start,
+            stop=stop,
+            updates=self.method.updates_per_batch,
+        )
 
     def _initial_state(self) -> TrainState:
         config = self.config

@@ -1,9 +1,9 @@
 """How a network is trained: what one update computes, and what the network says afterwards.
 
 The loop knows steps, batches and files; a method knows what an update is. Most networks are
-trained by `Supervised`: one batch, one loss, one gradient. A method may hand a carry from one update
-to the next, whose rows stand beside those of a batch, are split over devices as these are, and are
-saved with the state.
+trained by `Supervised`: one batch, one loss, one gradient. A method may hand a carry from one
+update to the next, whose rows stand beside those of a batch, are split over devices as these are,
+and are saved with the state.
 """
 
 import dataclasses

@@ -116,9 +116,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         batch = task.prepare(batch, stream_key(seed, "augmentation", state.step))
-        cut = jax.tree.map(
-            lambda x: x.reshape(accumulate, -1, *x.shape[1:]), (state.carry, batch)
-        )
+        cut = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), (state.carry, batch))
         grads, model_state, carry, counts = compute(
             state.params, state.model_state, cut[0], state.step, cut[1]
         )
@@ -152,7 +150,7 @@ def make_evaluation_step(
     mesh: Mesh,
     *,
     merge: Callable[[Any], Any] = same_along_grid,
-    out_specs: Any = P(ROWS),
+    out_specs: Any = None,
     out_shardings: NamedSharding | Any = None,
 ) -> jax.stages.Wrapped:
     """The compiled step `(variables, batch) -> results` of a function of whole parameters.
@@ -163,7 +161,7 @@ def make_evaluation_step(
       specs: how the variables are split, see `variables_specs`.
       mesh: of all devices.
       merge: what devices do with their results, inside `shard_map`; not called on a single one.
-      out_specs: how the merged results are split.
+      out_specs: how the merged results are split; None by rows, as the batch.
       out_shardings: where they go; None to every device.
     """
 
@@ -173,7 +171,8 @@ def make_evaluation_step(
         params = whole_parameters(variables["params"], specs["params"])
         return merge(function({**variables, "params": params}, own_batch(batch)))
 
-    compute = per_device(run, mesh, in_specs=(specs, P(ROWS)), out_specs=out_specs)
+    split = P(ROWS) if out_specs is None else out_specs
+    compute = per_device(run, mesh, in_specs=(specs, P(ROWS)), out_specs=split)
     return jax.jit(
         lambda variables, batch: compute(variables, task.prepare(batch)),
         in_shardings=(shardings(specs, mesh), by_row(mesh)),
