@@ -1,4 +1,4 @@
-"""Colours of mazes, shared by pictures, animations, the report and the terminal."""
+"""The colours of mazes: in pictures, animations, the report and the terminal."""
 
 MAZE_COLOURS = {
     "wall": "#1b1b1b",
@@ -7,10 +7,10 @@ MAZE_COLOURS = {
     "goal": "#1b998b",
     "path": "#3d7eff",
 }
-"""Of each class of the maze task, in the order of the class numbers."""
+"""By class, in the order of their numbers."""
 
 CROSSING = "#8e44ad"
-"""Of a path that goes through a wall."""
+"""Of a path through a wall."""
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

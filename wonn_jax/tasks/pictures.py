@@ -1,92 +1,30 @@
-"""Pictures of examples and predictions: boards side by side, images with captions.
+"""Pictures of what a network sees and says: boards with their predictions, images with names."""
 
-Matplotlib is imported where a figure is drawn, so that training on a cluster does not need it.
-Figures are made without pyplot, which would keep them in global state until they are closed.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
+import matplotlib
 import numpy as np
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch
 
 from wonn_jax.tasks.colours import MAZE_COLOURS
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_GIVEN, _CORRECT, _WRONG = "#1b1b1b", "#3d7eff", "#d7263d"
-
-MAZE_LEGEND: Mapping[str, str] = MAZE_COLOURS
-SUDOKU_LEGEND: Mapping[str, str] = {"given": _GIVEN, "correct": _CORRECT, "wrong": _WRONG}
+_GIVEN, _RIGHT, _WRONG = "#1b1b1b", "#3d7eff", "#d7263d"
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches, rendered by Agg (no display needed)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+def draw_maze(axes: Axes, classes: np.ndarray) -> None:
+    """A board of maze classes `[H, W]` (0 wall, 1 free, 2 start, 3 goal, 4 path)."""
+    axes.imshow(classes, cmap=ListedColormap(list(MAZE_COLOURS.values())), vmin=-0.5, vmax=4.5)
 
 
-def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Writes a figure as PNG; creates the folder if it does not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
-
-
-# --- Boards ---------------------------------------------------------------------------------------
-
-
-class DrawBoard(Protocol):
-    """Draws one board: the input, or classes predicted for it.
-
-    Args:
-      axes: Matplotlib axes to draw on.
-      classes: predicted or target classes `[H, W]`; None draws the input itself.
-      tokens: input tokens `[H, W]`.
-      target: target classes `[H, W]`.
-    """
-
-    def __call__(
-        self, axes: Axes, classes: np.ndarray | None, tokens: np.ndarray, target: np.ndarray
-    ) -> None: ...
-
-
-def draw_maze(
-    axes: Axes, classes: np.ndarray | None, tokens: np.ndarray, target: np.ndarray
-) -> None:
-    """A maze in the colours of its classes, see `DrawBoard`.
-
-    Classes are 0 wall, 1 free, 2 start, 3 goal, 4 path; tokens are the first four of them.
-    """
-    from matplotlib.colors import ListedColormap
-
-    shown = tokens if classes is None else classes
-    axes.imshow(shown, cmap=ListedColormap(list(MAZE_COLOURS.values())), vmin=-0.5, vmax=4.5)
-
-
-def draw_sudoku(
-    axes: Axes, classes: np.ndarray | None, tokens: np.ndarray, target: np.ndarray
-) -> None:
-    """A Sudoku, see `DrawBoard`. A token is a digit, 0 if blank; a class is a digit minus 1."""
-    draw_digits(axes, tokens if classes is None else classes + 1, tokens > 0, target + 1)
-
-
-def draw_digits(axes: Axes, digits: np.ndarray, given: np.ndarray, correct: np.ndarray) -> None:
-    """Digits `[9, 9]` in the grid of a Sudoku.
-
-    Args:
-      axes: Matplotlib axes to draw on.
-      digits: what to show, 0 for a blank cell.
-      given: booleans, the cells of the puzzle; they are black.
-      correct: digits; a cell that differs from them is red, others are blue.
-    """
+def draw_sudoku(axes: Axes, digits: np.ndarray, given: np.ndarray, label: np.ndarray) -> None:
+    """A board of digits `[9, 9]` (0 blank): given ones black, others right or wrong."""
     axes.set(xlim=(-0.5, 8.5), ylim=(8.5, -0.5), aspect="equal")
     for edge in range(10):
         width = 1.6 if edge % 3 == 0 else 0.5
@@ -94,129 +32,9 @@ def draw_digits(axes: Axes, digits: np.ndarray, given: np.ndarray, correct: np.n
         axes.axvline(edge - 0.5, color="#1b1b1b", linewidth=width)
     for (row, column), digit in np.ndenumerate(digits):
         if digit:
-            wrong = digit != correct[row, column]
-            colour = _WRONG if wrong else _GIVEN if given[row, column] else _CORRECT
+            wrong = digit != label[row, column]
+            colour = _WRONG if wrong else _GIVEN if given[row, column] else _RIGHT
             axes.text(column, row, str(digit), ha="center", va="center", color=colour, fontsize=9)
-
-
-def save_boards(
-    path: Path,
-    draw_board: DrawBoard,
-    legend: Mapping[str, str],
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    predictions: Mapping[str, np.ndarray],
-    title: str,
-) -> None:
-    """One row per board: input, label and each prediction, with the number of wrong cells.
-
-    Args:
-      path: PNG to write.
-      draw_board: draws one panel.
-      legend: colours ('#rrggbb') by name.
-      inputs, targets: tokens and classes `[n, H, W]`.
-      predictions: predicted classes `[n, H, W]` by name.
-      title: of the figure.
-    """
-    from matplotlib.patches import Patch
-
-    rows, columns = len(inputs), 2 + len(predictions)
-    figure = new_figure(2.6 * columns, 2.75 * rows + 0.9)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for line, tokens, target in zip(range(rows), inputs, targets, strict=True):
-        panels = {"input": None, "label": target}
-        panels |= {name: boards[line] for name, boards in predictions.items()}
-        for axes, (name, classes) in zip(grid[line], panels.items(), strict=True):
-            draw_board(axes, classes, tokens, target)
-            axes.set_axis_off()
-            predicted = name in predictions
-            axes.set_title(f"{name}: {errors(classes, target)}" if predicted else name, fontsize=9)
-    handles = [Patch(facecolor=c, edgecolor="#888888", label=name) for name, c in legend.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    figure.suptitle(title, fontsize=11)
-    save_figure(figure, path)
-
-
-def errors(classes: np.ndarray, target: np.ndarray) -> str:
-    """'exact', or how many cells `[H, W]` differ from the target."""
-    wrong = int((classes != target).sum())
-    return f"{wrong} of {target.size} cells wrong" if wrong else "exact"
-
-
-# --- Images ---------------------------------------------------------------------------------------
-
-
-def save_classified(
-    path: Path,
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    predictions: Mapping[str, np.ndarray],
-    title: str,
-    names: Sequence[str] = (),
-) -> None:
-    """Images with the name of their class; wrong predictions in red.
-
-    Args:
-      path: PNG to write.
-      inputs: images `[n, H, W, 3]`, 0 to 255.
-      targets: classes `[n]`.
-      predictions: predicted classes `[n]` by name.
-      title: of the figure.
-      names: of the classes; numbers if empty.
-    """
-    captions = [
-        _caption(int(target), {name: int(x[row]) for name, x in predictions.items()}, names)
-        for row, target in enumerate(targets)
-    ]
-    save_images(path, inputs / 255, captions, title)
-
-
-def _caption(target: int, predicted: Mapping[str, int], names: Sequence[str]) -> str:
-    label = class_name(target, names)
-    wrong = {w: class_name(x, names) for w, x in predicted.items() if x != target}
-    if not wrong:
-        return label
-    if len(set(predicted.values())) == 1:
-        return f"✗ {next(iter(wrong.values()))}\n({label})"
-    return "✗ " + ", ".join(f"{w}: {x}" for w, x in wrong.items()) + f"\n({label})"
-
-
-def class_name(number: int, names: Sequence[str]) -> str:
-    """The name of a class, its number if there are no names."""
-    return names[number] if len(names) else str(number)
-
-
-def save_images(path: Path, images: np.ndarray, captions: Sequence[str], title: str) -> None:
-    """Images in rows of eight, each with a caption.
-
-    Args:
-      path: PNG to write.
-      images: `[n, H, W, 3]`; values are clipped to 0…1.
-      captions: one for each image; in red if it begins with '✗'.
-      title: of the figure.
-    """
-    columns = min(8, len(images))
-    rows = -(-len(images) // columns)
-    figure = new_figure(max(1.5 * columns, 4), 1.75 * rows + 0.5)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, image, caption in zip(grid.flat, images, captions, strict=False):
-        axes.imshow(np.clip(image, 0, 1), interpolation="nearest")
-        colour = _WRONG if caption.startswith("✗") else "#1b1b1b"
-        axes.set_title(caption, fontsize=8, color=colour)
-    figure.suptitle(title, fontsize=11)
-    save_figure(figure, path)
-
-
-# --- Until every task draws its own predictions ---------------------------------------------------
-
-_BOARDS: dict[str, tuple[DrawBoard, Mapping[str, str]]] = {
-    "maze": (draw_maze, MAZE_LEGEND),
-    "sudoku": (draw_sudoku, SUDOKU_LEGEND),
-}
 
 
 def save_predictions(
@@ -224,12 +42,121 @@ def save_predictions(
     task: str,
     inputs: np.ndarray,
     targets: np.ndarray,
-    predictions: Mapping[str, np.ndarray],
+    predictions: dict[str, np.ndarray],
     title: str,
     names: Sequence[str] = (),
 ) -> None:
-    """`save_boards` or `save_classified`, by the name of the task."""
-    if task in _BOARDS:
-        save_boards(path, *_BOARDS[task], inputs, targets, predictions, title)
+    """Examples and what is predicted for them.
+
+    Args:
+      path: PNG to write.
+      task: 'maze', 'sudoku' or 'image'.
+      inputs, targets: of a batch `[n, ...]`, as the data gives them.
+      predictions: predicted classes by name of the weights, the shape of the targets.
+      title: of the picture.
+      names: of the classes of images.
+    """
+    if task != "image":
+        save_boards(path, task, inputs, targets, predictions, title)
+        return
+
+    def name(label: int) -> str:
+        return names[label] if len(names) else str(label)
+
+    def caption(row: int) -> str:
+        said = {weights: x[row] for weights, x in predictions.items()}
+        wrong = {w: name(x) for w, x in said.items() if x != targets[row]}
+        label = name(targets[row])
+        if not wrong:
+            return label
+        if len(set(said.values())) == 1:
+            return f"✗ {next(iter(wrong.values()))}\n({label})"
+        return "✗ " + ", ".join(f"{w}: {x}" for w, x in wrong.items()) + f"\n({label})"
+
+    captions = [caption(row) for row in range(len(inputs))]
+    save_images(path, inputs / 255, captions, title)
+
+
+def save_boards(
+    path: Path,
+    task: str,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    predictions: dict[str, np.ndarray],
+    title: str,
+) -> None:
+    """One row per board: input, label and each prediction, with the number of wrong cells.
+
+    Args:
+      path: PNG to write.
+      task: 'maze' or 'sudoku'.
+      inputs, targets: tokens and classes `[n, H, W]`.
+      predictions: predicted classes `[n, H, W]` by name.
+      title: of the picture.
+    """
+    rows, columns = len(inputs), 2 + len(predictions)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.6 * columns, 2.75 * rows + 0.9),
+        squeeze=False,
+        layout="constrained",
+    )
+    for row in range(rows):
+        panels = {"input": inputs[row], "label": targets[row]}
+        panels |= {name: boards[row] for name, boards in predictions.items()}
+        for axes, (name, board) in zip(grid[row], panels.items(), strict=True):
+            if task == "maze":
+                draw_maze(axes, board)
+            else:
+                digits = board if name == "input" else board + 1
+                draw_sudoku(axes, digits, inputs[row] > 0, targets[row] + 1)
+            axes.set_axis_off()
+            heading = name
+            if name in predictions:
+                wrong = int((board != targets[row]).sum())
+                heading += f": {wrong} of {board.size} cells wrong" if wrong else ": exact"
+            axes.set_title(heading, fontsize=9)
+    if task == "maze":
+        handles = [
+            Patch(facecolor=c, edgecolor="#888888", label=n) for n, c in MAZE_COLOURS.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
     else:
-        save_classified(path, inputs, targets, predictions, title, names)
+        names = {"given": _GIVEN, "right": _RIGHT, "wrong": _WRONG}
+        handles = [Patch(facecolor=c, label=n) for n, c in names.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(title, fontsize=11)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def save_images(path: Path, images: np.ndarray, captions: list[str], title: str) -> None:
+    """Images in rows of eight, each with a caption.
+
+    Args:
+      path: PNG to write.
+      images: `[n, H, W, 3]`, from 0 to 1; what lies outside is cut off.
+      captions: one of each image; red where it begins with '✗'.
+      title: of the picture.
+    """
+    columns = min(8, len(images))
+    rows = -(-len(images) // columns)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(max(1.5 * columns, 4), 1.75 * rows + 0.5),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, caption in zip(grid.flat, images, captions, strict=False):
+        axes.imshow(np.clip(image, 0, 1), interpolation="nearest")
+        colour = _WRONG if caption.startswith("✗") else "#1b1b1b"
+        axes.set_title(caption, fontsize=8, color=colour)
+    figure.suptitle(title, fontsize=11)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
