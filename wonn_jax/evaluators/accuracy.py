@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from wonn_jax.checks import at_least
 from wonn_jax.config import register
 from wonn_jax.data.pipeline import Source
-from wonn_jax.dist.mesh import ROWS, add_counts, by_row, put_batch, replicated, same_along_grid
+from wonn_jax.dist.mesh import ROWS, add_counts, by_row, put_batch, replicated
 from wonn_jax.evaluators.steps import at_inference
 from wonn_jax.rng import stream_key
 from wonn_jax.tasks import Batch, Task
@@ -27,7 +27,7 @@ from wonn_jax.train.evaluation import (
 )
 from wonn_jax.train.experiment import CompiledStep, Experiment
 from wonn_jax.train.state import Variables
-from wonn_jax.train.step import make_evaluation_step
+from wonn_jax.train.step import make_evaluation_step, same_along_grid
 
 VALUE, EXAMPLES = "value/", "examples"
 """Among the counts: prefix of the sums of a prediction's values, and their number of examples."""

@@ -25,9 +25,9 @@ def _explain(argv: list[str], error: Exception) -> str:
     """What is wrong with a field of the configuration, or with anything else."""
     try:
         for argument in argv:
-            if found := re.match(r"--(config(?:\.\w+)+)=", argument):
-                if text := _unknown(_load_card(argv), found[1].split(".")[1:]):
-                    return text
+            found = re.match(r"--(config(?:\.\w+)+)=", argument)
+            if found and (text := _unknown(_load_card(argv), found[1].split(".")[1:])):
+                return text
     except Exception:  # the card itself does not load: the first error says why
         pass
     text = str(error).strip("'\"").replace("\\'", "'").replace("\\n", ". ")

@@ -28,9 +28,7 @@ from wonn_jax.dist.mesh import (
     own_batch,
     own_parameters,
     per_device,
-    platform_of,
     replicated,
-    same_along_grid,
     shardings,
     whole_parameters,
 )
@@ -39,6 +37,17 @@ from wonn_jax.tasks import Batch, Task
 from wonn_jax.train.ema import EmaConfig, update_ema
 from wonn_jax.train.methods import Method, StepKeys
 from wonn_jax.train.state import TrainState, Variables
+
+
+def same_along_grid(tree: Any) -> Any:
+    """Marks values as replicated along `grid`, where devices have computed the same (by pmax)."""
+
+    def mark(x: Array) -> Array:
+        if x.dtype == bool:
+            return jax.lax.pmax(x.astype(jnp.uint8), GRID).astype(bool)
+        return jax.lax.pmax(x, GRID)
+
+    return jax.tree.map(mark, tree)
 
 
 def make_train_step(
@@ -139,7 +148,7 @@ def make_train_step(
         in_shardings=(placed, by_row(mesh)),
         out_shardings=(placed, replicated(mesh)),
         donate_argnums=0,
-        compiler_options=compiler_options(platform_of(mesh)),
+        compiler_options=compiler_options(),
     )
 
 
@@ -177,5 +186,5 @@ def make_evaluation_step(
         lambda variables, batch: compute(variables, task.prepare(batch)),
         in_shardings=(shardings(specs, mesh), by_row(mesh)),
         out_shardings=replicated(mesh) if out_shardings is None else out_shardings,
-        compiler_options=compiler_options(platform_of(mesh)),
+        compiler_options=compiler_options(),
     )
