@@ -17,32 +17,30 @@ one Xeon core (23 November 2026; experiments/results/cifar10_small.md).
 
 import ml_collections
 
-from wonn_jax.config import default_config
+from wonn_jax.data import Cifar10, ImageAugmentation
+from wonn_jax.evaluators import OSCILLATORS
+from wonn_jax.models.image import ImageConfig
+from wonn_jax.tasks import ImageConfig as ImageTask
 from wonn_jax.tools import presets
+from wonn_jax.train.batches import TrainConfig
+from wonn_jax.train.card import Config, card
+from wonn_jax.train.ema import EmaConfig
+from wonn_jax.train.evaluation import EvalConfig
+from wonn_jax.train.optim import AdamW
 
 
 def get_config(preset: str = "trig-128") -> ml_collections.ConfigDict:
-    config = default_config()
-    presets.winfree_images(config)
-    config.model.keep_attention = False  # of 256 patches: computed again as fast as read
-    config.data.name = "cifar10"
-    config.data.classes = 10
-    config.data.image_size = 32
-    config.data.mean = (0.4914, 0.4822, 0.4465)
-    config.data.deviation = (0.2470, 0.2435, 0.2616)
-    config.augment.flip = True
-    config.augment.crop_scale = 0.2
-    config.augment.jitter = (0.4, 0.4, 0.4, 0.1)
-    config.augment.augmix = True
-    config.train.batch_size = 64
-    config.train.last_batch = "drop"
-    config.train.length = "200 epochs"
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 5e-4
-    config.optimizer.weight_decay = 1e-4
-    config.ema.decay, config.ema.every, config.ema.after = 0.99, 10, 200
-    config.eval.every = "1 epochs"
-    config.eval.batch_size = 100
-    config.eval.pictures = 16
-    presets.choose(config, preset, card="configs/cifar10.py")
-    return config
+    config = Config(
+        task=ImageTask(),
+        data=Cifar10(),
+        augment=ImageAugmentation(
+            crop_scale=0.2, flip=True, jitter=(0.4, 0.4, 0.4, 0.1), augmix=True
+        ),
+        # The attention outputs of 256 patches are computed again as fast as read.
+        model=ImageConfig(layers=6, steps=(3,), heads=8, group=2, keep_attention=False),
+        optimizer=AdamW(learning_rate=5e-4, weight_decay=1e-4),
+        train=TrainConfig(length="200 epochs", batch_size=64, last_batch="drop"),
+        ema=EmaConfig(decay=0.99, every=10, after=200),
+        eval=EvalConfig(every="1 epochs", batch_size=100, pictures=16, evaluators=OSCILLATORS),
+    )
+    return card(presets.choose(config, preset, card="configs/cifar10.py"))

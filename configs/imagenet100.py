@@ -11,37 +11,35 @@ constant, weight decay 1e-4, EMA 0.99 every 10 steps after 200, float32. The pap
 81.50 % (mlp-128) to 82.88 % (mlp-256); this configuration has not been run here.
 """
 
+import dataclasses
+
 import ml_collections
 
-from wonn_jax.config import default_config
+from wonn_jax.data import ImageAugmentation, ImageNet
+from wonn_jax.evaluators import OSCILLATORS
+from wonn_jax.models.image import ImageConfig
+from wonn_jax.tasks import ImageConfig as ImageTask
 from wonn_jax.tools import presets
+from wonn_jax.train.batches import TrainConfig
+from wonn_jax.train.card import Config, card
+from wonn_jax.train.ema import EmaConfig
+from wonn_jax.train.evaluation import EvalConfig
+from wonn_jax.train.optim import AdamW
 
 
 def get_config(preset: str = "trig-128") -> ml_collections.ConfigDict:
-    config = default_config()
-    presets.winfree_images(config)
-    config.data.name = "imagenet"
-    config.data.classes = 100
-    config.data.image_size = 224
-    config.data.resize = 256
-    config.data.mean = (0.485, 0.456, 0.406)
-    config.data.deviation = (0.229, 0.224, 0.225)
-    config.data.workers = 8
-    config.augment.crop_scale = 0.08
-    config.augment.flip = True
-    config.model.patch = 4
-    config.model.transition_bias = True
-    config.train.batch_size = 64
-    config.train.last_batch = "drop"
-    config.train.length = "200 epochs"
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 5e-4
-    config.optimizer.weight_decay = 1e-4
-    config.ema.decay, config.ema.every, config.ema.after = 0.99, 10, 200
-    config.eval.every = "1 epochs"
-    config.eval.batch_size = 64
-    config.eval.pictures = 16
-    presets.choose(config, preset, card="configs/imagenet100.py")
+    config = Config(
+        task=ImageTask(),
+        data=ImageNet(classes=100, image_size=224, resize=256, workers=8),
+        augment=ImageAugmentation(crop_scale=0.08, flip=True),
+        model=ImageConfig(layers=6, steps=(3,), heads=8, group=2, patch=4, transition_bias=True),
+        optimizer=AdamW(learning_rate=5e-4, weight_decay=1e-4),
+        train=TrainConfig(length="200 epochs", batch_size=64, last_batch="drop"),
+        ema=EmaConfig(decay=0.99, every=10, after=200),
+        eval=EvalConfig(every="1 epochs", batch_size=64, pictures=16, evaluators=OSCILLATORS),
+    )
+    config = presets.choose(config, preset, card="configs/imagenet100.py")
     if preset == "small":
-        config.data.image_size, config.data.resize = 64, 72
-    return config
+        data = dataclasses.replace(config.data, image_size=64, resize=72)
+        config = dataclasses.replace(config, data=data)
+    return card(config)

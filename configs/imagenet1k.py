@@ -11,48 +11,51 @@ RandAugment, colour jitter, random erasing, CutMix in four of five batches, EMA 
 step after 25, bfloat16 maps. This configuration has not been run here.
 """
 
+import dataclasses
+
 import ml_collections
 
-from wonn_jax.config import default_config
+from wonn_jax.data import ImageAugmentation, ImageNet
+from wonn_jax.evaluators import OSCILLATORS
+from wonn_jax.models.image import ImageConfig
+from wonn_jax.tasks import ImageConfig as ImageTask
 from wonn_jax.tools import presets
+from wonn_jax.train.batches import TrainConfig
+from wonn_jax.train.card import Config, card
+from wonn_jax.train.ema import EmaConfig
+from wonn_jax.train.evaluation import EvalConfig
+from wonn_jax.train.optim import AdamW
 
 
 def get_config(preset: str = "mlp-64-256") -> ml_collections.ConfigDict:
-    config = default_config()
-    presets.winfree_images(config)
-    config.data.name = "imagenet"
-    config.data.classes = 1000
-    config.data.image_size = 224
-    config.data.resize = 256
-    config.data.mean = (0.485, 0.456, 0.406)
-    config.data.deviation = (0.229, 0.224, 0.225)
-    config.data.workers = 16
-    config.augment.crop_scale = 0.08
-    config.augment.crop_filter = "bicubic"
-    config.augment.flip = True
-    config.augment.randaugment = 2
-    config.augment.magnitude = 9
-    config.augment.jitter = (0.4, 0.4, 0.4)
-    config.augment.erasing = 0.25
-    config.augment.cutmix = 0.8
-    config.augment.cutmix_alpha = 1.0
-    config.model.patch = 4
-    config.model.precision = "bfloat16"
-    config.train.batch_size = 512
-    config.train.last_batch = "drop"
-    config.train.length = "300 epochs"
-    config.train.label_smoothing = 0.1
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 7.5e-4
-    config.optimizer.schedule = "cosine"
-    config.optimizer.warmup = "10 epochs"
-    config.optimizer.end_learning_rate = 1e-6
-    config.optimizer.weight_decay = 1e-3
-    config.ema.decay, config.ema.every, config.ema.after = 0.99, 1, 25
-    config.eval.every = "1 epochs"
-    config.eval.batch_size = 128
-    config.eval.pictures = 16
-    presets.choose(config, preset, card="configs/imagenet1k.py")
+    config = Config(
+        task=ImageTask(label_smoothing=0.1),
+        data=ImageNet(classes=1000, image_size=224, resize=256, workers=16),
+        augment=ImageAugmentation(
+            crop_scale=0.08,
+            crop_filter="bicubic",
+            flip=True,
+            randaugment=2,
+            magnitude=9,
+            jitter=(0.4, 0.4, 0.4),
+            erasing=0.25,
+            cutmix=0.8,
+            cutmix_alpha=1.0,
+        ),
+        model=ImageConfig(layers=6, steps=(3,), heads=8, group=2, patch=4, precision="bfloat16"),
+        optimizer=AdamW(
+            learning_rate=7.5e-4,
+            schedule="cosine",
+            warmup="10 epochs",
+            end_learning_rate=1e-6,
+            weight_decay=1e-3,
+        ),
+        train=TrainConfig(length="300 epochs", batch_size=512, last_batch="drop"),
+        ema=EmaConfig(decay=0.99, every=1, after=25),
+        eval=EvalConfig(every="1 epochs", batch_size=128, pictures=16, evaluators=OSCILLATORS),
+    )
+    config = presets.choose(config, preset, card="configs/imagenet1k.py")
     if preset == "small":
-        config.data.image_size, config.data.resize = 64, 72
-    return config
+        data = dataclasses.replace(config.data, image_size=64, resize=72)
+        config = dataclasses.replace(config, data=data)
+    return card(config)

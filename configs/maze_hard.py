@@ -14,55 +14,58 @@ configuration has not been run to its end here.
 experiments/results/maze_small.md, with the time).
 """
 
+import dataclasses
+
 import ml_collections
 
-from wonn_jax.config import default_config
+from wonn_jax.data import Mazes
+from wonn_jax.dist.devices import DeviceConfig
+from wonn_jax.evaluators import OSCILLATORS
+from wonn_jax.models.grid import GridConfig
+from wonn_jax.tasks import MazeConfig
+from wonn_jax.train.batches import TrainConfig
+from wonn_jax.train.card import Config, card
+from wonn_jax.train.checkpoint import CheckpointConfig
+from wonn_jax.train.ema import EmaConfig
+from wonn_jax.train.evaluation import EvalConfig
+from wonn_jax.train.optim import Adam
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    config = default_config()
-    config.task = "maze"
-    config.data.height = config.data.width = 30
-    config.data.min_path = 109
-    config.model.width = 128
-    config.model.layers = 1
-    config.model.steps = (24,)
-    config.model.heads = 8
-    config.model.precision = "bfloat16"
-    config.train.batch_size = 64
-    config.train.length = "9000 epochs"
-    config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.schedule = "cosine"
-    config.optimizer.decay = "200 epochs"
-    config.optimizer.end_learning_rate = 1e-6
+    config = Config(
+        task=MazeConfig(),
+        data=Mazes(height=30, width=30, min_path=109),
+        model=GridConfig(width=128, layers=1, steps=(24,), heads=8, precision="bfloat16"),
+        optimizer=Adam(
+            learning_rate=1e-3, schedule="cosine", decay="200 epochs", end_learning_rate=1e-6
+        ),
+        train=TrainConfig(length="9000 epochs", batch_size=64),
+        eval=EvalConfig(evaluators=OSCILLATORS),
+    )
     if preset == "small":
-        _small(config)
+        config = _small(config)
     elif preset:
         raise ValueError(f"configs/maze_hard.py has no preset {preset!r}; it has 'small'.")
-    return config
+    return card(config)
 
 
-def _small(config: ml_collections.ConfigDict) -> None:
-    config.data.height = config.data.width = 6
-    config.data.min_path = 5
-    config.data.train_examples = 80_000
-    config.model.width = 32
-    config.model.steps = (16,)
-    config.model.heads = 4
-    config.model.precision = "float32"
-    config.train.batch_size = 32
-    config.train.length = "14000 steps"
-    config.train.last_batch = "drop"
-    # Clipping and warm-up let the learning rate be high; b2 lets Adam follow.
-    config.optimizer.learning_rate = 8e-3
-    config.optimizer.warmup = "200 steps"
-    config.optimizer.decay = "never"
-    config.optimizer.end_learning_rate = 1e-5
-    config.optimizer.b2 = 0.95
-    config.optimizer.clip_norm = 1.0
-    config.ema.decay = 0.9
-    config.eval.every = "1000 steps"
-    config.eval.batch_size = 100
-    config.checkpoint.every = "2 minutes"
-    config.devices.cpu_devices = 2
+def _small(config: Config) -> Config:
+    return dataclasses.replace(
+        config,
+        data=Mazes(height=6, width=6, min_path=5, train_examples=80_000),
+        model=GridConfig(width=32, layers=1, steps=(16,), heads=4),
+        # Clipping and warm-up let the learning rate be high; b2 lets Adam follow.
+        optimizer=Adam(
+            learning_rate=8e-3,
+            schedule="cosine",
+            warmup="200 steps",
+            end_learning_rate=1e-5,
+            b2=0.95,
+            clip_norm=1.0,
+        ),
+        train=TrainConfig(length="14000 steps", batch_size=32, last_batch="drop"),
+        ema=EmaConfig(decay=0.9),
+        eval=EvalConfig(every="1000 steps", batch_size=100, evaluators=OSCILLATORS),
+        checkpoint=CheckpointConfig(every="2 minutes"),
+        devices=DeviceConfig(cpu_devices=2),
+    )

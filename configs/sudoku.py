@@ -10,28 +10,32 @@ not been run to its end here.
 
 import ml_collections
 
-from wonn_jax.config import default_config
+from wonn_jax.data import Sudokus
+from wonn_jax.evaluators import OSCILLATORS
+from wonn_jax.models.grid import GridConfig
+from wonn_jax.tasks import SudokuConfig
+from wonn_jax.train.batches import TrainConfig
+from wonn_jax.train.card import Config, card
+from wonn_jax.train.evaluation import EvalConfig
+from wonn_jax.train.optim import Adam
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    config = default_config()
-    config.task = "sudoku"
-    config.data.height = config.data.width = 9
-    config.data.train_examples = 9000
-    config.data.test_examples = 1000
-    config.model.width = 256
-    config.model.layers = 1
-    config.model.steps = (16,)
-    config.model.heads = 8
-    config.model.precision = "bfloat16"
-    config.model.keep_attention = False  # 81 tokens: computed again as fast as read
-    config.train.batch_size = 100
-    config.train.length = "100 epochs"
-    config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.schedule = "constant"
-    config.eval.every = "5 epochs"
-    config.eval.batch_size = 100
     if preset:
         raise ValueError(f"configs/sudoku.py has no preset {preset!r}; leave it out.")
-    return config
+    config = Config(
+        task=SudokuConfig(),
+        data=Sudokus(train_examples=9000, test_examples=1000),
+        model=GridConfig(
+            width=256,
+            layers=1,
+            steps=(16,),
+            heads=8,
+            precision="bfloat16",
+            keep_attention=False,  # of 81 tokens: computed again as fast as read
+        ),
+        optimizer=Adam(learning_rate=1e-3),
+        train=TrainConfig(length="100 epochs", batch_size=100),
+        eval=EvalConfig(every="5 epochs", batch_size=100, evaluators=OSCILLATORS),
+    )
+    return card(config)

@@ -6,11 +6,12 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from wonn_jax.config import freeze
 from wonn_jax.dist import hosts
-from wonn_jax.evaluators.accuracy import run_eval
+from wonn_jax.evaluators.run import run_eval
 from wonn_jax.tools.describe import run_describe
-from wonn_jax.tools.launch import fail, parse_flags, prepare_devices
+from wonn_jax.tools.flags import check_overrides, parse_flags
+from wonn_jax.tools.launch import fail, prepare_devices
+from wonn_jax.train.card import freeze
 from wonn_jax.train.loop import Interrupted, train
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -51,6 +52,7 @@ def main(argv: list[str]) -> None:
                 "--weights has no effect on --mode=train or describe; use --mode=eval."
             )
         config = freeze(_CONFIG.value)
+        check_overrides(config, config_flags.get_override_values(flags.FLAGS["config"]))
         prepare_devices(
             config,
             _DISTRIBUTED.value,

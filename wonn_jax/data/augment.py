@@ -14,13 +14,13 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-if TYPE_CHECKING:
-    from wonn_jax.config import AugmentConfig
+from wonn_jax.checks import at_least, no_effect, one_of, share
+from wonn_jax.config import register
+from wonn_jax.data.base import Augmentation
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 RATIO = (3 / 4, 4 / 3)  # width to height of a crop
@@ -285,17 +285,72 @@ def _exact(image: Picture, size: int, option: str) -> Image.Image:
     return image if isinstance(image, Image.Image) else Image.fromarray(image)
 
 
+@register("none")
+@dataclasses.dataclass(frozen=True)
+class NoAugmentation(Augmentation):
+    """Training examples as they are."""
+
+
+@register("image")
+@dataclasses.dataclass(frozen=True)
+class ImageAugmentation(Augmentation):
+    """Random changes to a training image, in this order; all are off by default."""
+
+    crop_scale: float = 0.0  # random resized crop: smallest share of the area; 0: no crop
+    crop_filter: str = "bilinear"  # or bicubic
+    flip: bool = False  # left to right, every second image
+    randaugment: int = 0  # operations of RandAugment; 0: none
+    magnitude: int = 9  # of RandAugment, 0 to 30
+    jitter: tuple[float, ...] = ()  # brightness, contrast, saturation, hue; (): none
+    augmix: bool = False
+    erasing: float = 0.0  # probability, per image, of random erasing
+    cutmix: float = 0.0  # probability, per batch, of CutMix
+    cutmix_alpha: float = 1.0  # of the Beta distribution that the area comes from
+
+    def check(self) -> None:
+        one_of("augment.crop_filter", self.crop_filter, FILTERS)
+        at_least(0, "augment", self, "randaugment", "magnitude")
+        share("augment", self, "crop_scale", "erasing", "cutmix")
+        if not self.cutmix_alpha > 0:
+            raise ValueError(f"config.augment.cutmix_alpha={self.cutmix_alpha} must be above 0.")
+        if self.magnitude > LEVELS:
+            raise ValueError(f"config.augment.magnitude={self.magnitude} must be at most {LEVELS}.")
+        if (
+            len(self.jitter) not in (0, 3, 4)
+            or not all(0 <= x < math.inf for x in self.jitter)
+            or max(self.jitter[3:], default=0) > 0.5
+        ):
+            raise ValueError(
+                f"config.augment.jitter={self.jitter} must be three or four numbers, brightness, "
+                "contrast, saturation and hue, not negative, and a hue of at most 0.5: "
+                "--config.augment.jitter='(0.4, 0.4, 0.4, 0.1)', or '()'."
+            )
+        if not self.crop_scale:
+            no_effect("augment", self, "without a crop (augment.crop_scale)", "crop_filter")
+        if not self.randaugment:
+            no_effect("augment", self, "without RandAugment (augment.randaugment)", "magnitude")
+        if not self.cutmix:
+            no_effect("augment", self, "without CutMix (augment.cutmix)", "cutmix_alpha")
+
+    def check_batches(self, last_batch: str) -> None:
+        """Raises a ValueError if CutMix would meet batches that are not full."""
+        if self.cutmix and last_batch != "drop":
+            raise ValueError(
+                f"config.augment.cutmix={self.cutmix} mixes the images of a batch, which must then "
+                "be full: --config.train.last_batch=drop."
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class Augment:
     """The changes that a configuration asks for, in the order of its fields.
 
     Attributes:
-      config: what to do, checked (`wonn_jax.config.freeze`); erasing and CutMix are left to
-        `wonn_jax.data.mixing`.
+      config: what to do; erasing and CutMix are left to `wonn_jax.data.mixing`.
       size: side of the result, pixels.
     """
 
-    config: "AugmentConfig"
+    config: ImageAugmentation
     size: int
 
     def __call__(self, image: Picture, rng: np.random.Generator) -> np.ndarray:

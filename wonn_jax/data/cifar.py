@@ -16,6 +16,7 @@ import zlib
 import numpy as np
 import tensorflow_datasets as tfds
 
+from wonn_jax.config import register
 from wonn_jax.data import images, source
 
 
@@ -78,6 +79,36 @@ ORIGINALS = {
 _ENDS = ("", ".bin")  # of the files: pickles, binary
 _SHAPE = (32, 32, 3)
 _TIMEOUT = 10  # seconds without an answer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cifar(images.ImageData):
+    """`path`: an original archive, its folder, `train.npz` and `test.npz`; see `load`."""
+
+    classes: int = 10
+    image_size: int = 32
+
+    def pictures(self, split: str) -> images.ArraySource:
+        return load(self.name, self.place, data_dir=self.folder, split=split, classes=self.classes)
+
+
+@register("cifar10")
+@dataclasses.dataclass(frozen=True)
+class Cifar10(_Cifar):
+    """CIFAR-10, fetched if there is no `path`."""
+
+    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
+    std: tuple[float, ...] = (0.2470, 0.2435, 0.2616)
+
+
+@register("cifar100")
+@dataclasses.dataclass(frozen=True)
+class Cifar100(_Cifar):
+    """CIFAR-100 with its fine labels, fetched if there is no `path`."""
+
+    classes: int = 100
+    mean: tuple[float, ...] = (0.5071, 0.4867, 0.4408)
+    std: tuple[float, ...] = (0.2675, 0.2565, 0.2761)
 
 
 def load(

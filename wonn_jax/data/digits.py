@@ -1,10 +1,38 @@
 """Handwritten digits, 8x8 pixels: small, real, and on the disk already with scikit-learn."""
 
+import dataclasses
+
 import numpy as np
 
+from wonn_jax.config import register
 from wonn_jax.data import images
 
 TRAIN_EXAMPLES = 1437  # of 1797
+
+
+@register("digits")
+@dataclasses.dataclass(frozen=True)
+class Digits(images.ImageData):
+    """Handwritten digits, in the package scikit-learn: 1437 for training, 360 for the test."""
+
+    classes: int = 10
+    image_size: int = 8
+    mean: tuple[float, ...] = (0.305, 0.305, 0.305)
+    std: tuple[float, ...] = (0.376, 0.376, 0.376)
+
+    def check(self) -> None:
+        super().check()
+        if self.path:
+            raise ValueError(
+                f"config.data.path={self.path!r} has no effect on digits, which scikit-learn "
+                "ships; leave it out."
+            )
+
+    def training_examples(self) -> int | None:
+        return TRAIN_EXAMPLES
+
+    def pictures(self, split: str) -> images.ArraySource:
+        return load(split, self.classes)
 
 
 def load(split: str, classes: int = 10) -> images.ArraySource:

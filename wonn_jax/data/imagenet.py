@@ -1,13 +1,47 @@
 """ImageNet and subsets of it: folders of classes of image files, or TFDS."""
 
 import collections
+import dataclasses
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
+from wonn_jax.checks import at_least
+from wonn_jax.config import register
 from wonn_jax.data import images, source
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")  # of the files, in any case
 _TEST_FOLDERS = ("val", "validation", "test")  # the first that is there
+
+
+@register("imagenet")
+@dataclasses.dataclass(frozen=True)
+class ImageNet(images.ImageData):
+    """ImageNet, subsets of it, or other folders of classes; see `load` for `path`."""
+
+    classes: int = 1000
+    image_size: int = 224
+    resize: int = 256
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    class_list: str = ""  # file with the folders to use, one a line; '': all
+    damaged_limit: int = 10  # images that may be unreadable, for each loading process
+
+    def check(self) -> None:
+        super().check()
+        at_least(0, "data", self, "damaged_limit")
+
+    def unused(self) -> dict[str, str]:
+        return super().unused() | {"dir": "images of ImageNet are read where data.path says"}
+
+    def pictures(self, split: str) -> images.DecodedSource:
+        return load(
+            self.place,
+            split=split,
+            classes=self.classes,
+            class_list=str(Path(self.class_list).expanduser()) if self.class_list else "",
+            damaged_limit=self.damaged_limit,
+        )
 
 
 def load(

@@ -1,10 +1,12 @@
 """What the image data sets share: examples in memory, in class folders, in records of TFDS."""
 
 import abc
+import dataclasses
 import functools
 import hashlib
 import io
 import logging
+import math
 import os
 import struct
 import threading
@@ -17,7 +19,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tqdm import tqdm
 
+from wonn_jax.checks import at_least
 from wonn_jax.data import source
+from wonn_jax.data.augment import Augment, Evaluate, ImageAugmentation
+from wonn_jax.data.base import Augmentation, DataSet
+from wonn_jax.data.pipeline import Transformed
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +39,66 @@ _DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData(DataSet):
+    """Colour images with a class each, and what is done to all of them."""
+
+    classes: int = 10
+    image_size: int = 32  # side of what the network sees, pixels
+    resize: int = 0  # evaluation: shorter side before the centre is cut out; 0: sizes are right
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # of the channels, of values from 0 to 1
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def check(self) -> None:
+        super().check()
+        at_least(1, "data", self, "classes", "image_size")
+        at_least(0, "data", self, "resize")
+        finite = all(map(math.isfinite, self.mean + self.std))
+        if not finite or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(
+                f"config.data.mean={self.mean} and config.data.std={self.std} must be three "
+                "numbers each, the standard deviations above 0: "
+                "--config.data.mean='(0.5, 0.5, 0.5)', say."
+            )
+        if 0 < self.resize < self.image_size:
+            raise ValueError(
+                f"config.data.resize={self.resize} must be at least config.data.image_size="
+                f"{self.image_size}, which is cut out of it, or 0."
+            )
+
+    def pictures(self, split: str) -> "ImageSource":
+        """The images of a split as they are stored.
+
+        Raises:
+          OSError, ValueError: data that is missing or malformed.
+        """
+        raise NotImplementedError
+
+    def load(self, split: str, augment: Augmentation) -> Transformed:
+        if not isinstance(augment, ImageAugmentation):
+            raise ValueError(
+                f"config.augment.name={augment.name!r} is not for images; use 'image', whose "
+                "changes are all off by default."
+            )
+        source: Any = self.pictures(split)
+        transform: Any
+        if split == "train":
+            transform, cut = Augment(augment, self.image_size), augment.crop_scale > 0
+            way = "--config.augment.crop_scale=0.08 to cut such images out of others"
+        else:
+            transform, cut = Evaluate(self.image_size, self.resize), self.resize > 0
+            way = f"--config.data.resize={self.image_size} to make them so"
+        # The first one tells, before training begins.
+        height, width = source[0]["image"].shape[:2]
+        if not cut and (height, width) != (self.image_size, self.image_size):
+            raise ValueError(
+                f"{source!r} has images of {height}×{width}, not of config.data.image_size="
+                f"{self.image_size}. Use --config.data.image_size={height} if they are square, or "
+                f"{way}."
+            )
+        return Transformed(source, transform)
 
 
 class ImageSource(abc.ABC):

@@ -11,7 +11,10 @@ import os
 import numpy as np
 import tensorflow_datasets as tfds
 
+from wonn_jax.checks import at_least
+from wonn_jax.config import register
 from wonn_jax.data import source
+from wonn_jax.data.base import Augmentation, BoardData
 
 # Stored codes, in files and in everything here except what `decode` returns.
 PADDING, WALL, FREE, START, GOAL, PATH = range(6)
@@ -26,6 +29,9 @@ _BATCH_CELLS = 2**21
 _BATCHES = 64
 _CHUNK_BOARDS = 4096
 _PATIENCE = 64  # chunks; at 30x30 8 million random boards
+
+GENERATED = 1000
+"""Mazes of a split that are generated if no number is given."""
 
 
 def shortest_path(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -422,6 +428,50 @@ class MazeBuilder(source.BoardBuilder):
         )
 
 
+@register("maze")
+@dataclasses.dataclass(frozen=True)
+class Mazes(BoardData):
+    """Maze-hard, published (`path`) or generated.
+
+    `path` is a folder of the published layout, `{train,test}/all__{inputs,labels}.npy`, uint8
+    `[N, height * width]`.
+    """
+
+    train_examples: int = 0  # the first so many of `path`, or to generate; 0: all, or 1000
+    test_examples: int = 0
+    height: int = 30  # cells
+    width: int = 30
+    min_path: int = 109  # moves of the shortest path of a generated maze, at least
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    def check(self) -> None:
+        super().check()
+        at_least(1, "data", self, "height", "width", "min_path")
+
+    def unused(self) -> dict[str, str]:
+        why = "data.path holds the mazes, and none are generated"
+        return super().unused() | ({"min_path": why} if self.path else {})
+
+    def training_examples(self) -> int | None:
+        return None if self.path else self.train_examples or GENERATED
+
+    def load(self, split: str, augment: Augmentation) -> source.GridSource:
+        return load(
+            self.place,
+            data_dir=self.folder,
+            split=split,
+            height=self.height,
+            width=self.width,
+            min_path=self.min_path,
+            train_examples=self.train_examples,
+            test_examples=self.test_examples,
+            seed=self.seed,
+        )
+
+
 def load(
     path: str = "",
     *,
@@ -430,11 +480,11 @@ def load(
     height: int = 30,
     width: int = 30,
     min_path: int = 109,
-    train_examples: int = 1000,
-    test_examples: int = 1000,
+    train_examples: int = 0,
+    test_examples: int = 0,
     seed: int = 0,
 ) -> source.GridSource:
-    """One split of Maze-hard, published or generated.
+    """Loads one split of Maze-hard, published or generated.
 
     Args:
         path: folder of the published layout, `{train,test}/all__{inputs,labels}.npy`, uint8
@@ -443,29 +493,38 @@ def load(
         split: "train" or "test".
         height: cells.
         width: cells.
-        min_path: moves. This and what follows is not used with `path`.
-        train_examples: number of boards.
-        test_examples: number of boards.
+        min_path: moves, of generated mazes.
+        train_examples: number of boards: the first of `path`, or generated; 0 for all of
+            `path`, or 1000.
+        test_examples: likewise.
         seed: of the generator.
 
     Raises:
         FileNotFoundError: if a file of `path` is not there.
-        ValueError: if the boards are not what `validate` asks for, or cannot be generated.
+        ValueError: if the boards are not what `validate` asks for, are too few, or cannot be
+            generated.
     """
-    source.check_request("maze", split, train_examples, test_examples)
+    source.check_request("maze", split, train_examples or 1, test_examples or 1)
     if path:
         inputs, labels = (
             _read(os.path.join(path, split, f"all__{kind}.npy"), height, width)
             for kind in ("inputs", "labels")
         )
         validate(inputs, labels, os.path.join(path, split))
+        count = train_examples if split == "train" else test_examples
+        if count > len(inputs):
+            raise ValueError(
+                f"config.data.{split}_examples={count}, but {os.path.join(path, split)} holds "
+                f"{len(inputs)} boards; use --config.data.{split}_examples=0 for all of them."
+            )
+        inputs, labels = inputs[: count or None], labels[: count or None]
     else:
         config = MazeConfig(
             height=height,
             width=width,
             min_path=min_path,
-            train_examples=train_examples,
-            test_examples=test_examples,
+            train_examples=train_examples or GENERATED,
+            test_examples=test_examples or GENERATED,
             seed=seed,
         )
         inputs, labels = source.prepared(MazeBuilder, config, data_dir, split)

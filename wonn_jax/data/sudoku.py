@@ -13,7 +13,10 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow_datasets as tfds
 
+from wonn_jax.checks import at_least
+from wonn_jax.config import register
 from wonn_jax.data import source
+from wonn_jax.data.base import Augmentation, BoardData
 
 # Givens are 31 + Binomial(11, 0.47): 31 to 42, mean 36.2, as in SATNet's set.
 MIN_GIVENS, MAX_GIVENS, GIVENS_SHARE = 31, 42, 0.47
@@ -297,6 +300,36 @@ class SudokuBuilder(source.BoardBuilder):
 
     def generate_boards(self, count: int) -> source.Boards:
         return generate(count, self.builder_config.seed, progress=True)
+
+
+@register("sudoku")
+@dataclasses.dataclass(frozen=True)
+class Sudokus(BoardData):
+    """Sudoku boards, SATNet's arrays (`path`) or generated; `load` says more."""
+
+    train_examples: int = 9000
+    test_examples: int = 1000
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return 9, 9
+
+    def check(self) -> None:
+        super().check()
+        at_least(1, "data", self, "train_examples", "test_examples")
+
+    def training_examples(self) -> int | None:
+        return self.train_examples
+
+    def load(self, split: str, augment: Augmentation) -> source.GridSource:
+        return load(
+            self.place,
+            data_dir=self.folder,
+            split=split,
+            train_examples=self.train_examples,
+            test_examples=self.test_examples,
+            seed=self.seed,
+        )
 
 
 def load(

@@ -1,27 +1,20 @@
 """The processes of a run: how they start together, agree, and end together.
 
-All of it is JAX's own distributed runtime, through public calls. `jax.distributed` connects the
-processes and ends all of them when one is lost; its preemption service turns a SIGTERM to one into
-a step after which all stop; `jax.experimental.multihost_utils` gathers what has to be compared.
+All of it is JAX's own distributed runtime, through public calls: `jax.distributed` connects the
+processes and ends all when one is lost; its preemption service turns a SIGTERM to one into a step
+after which all stop; `multihost_utils` gathers what has to be compared. `join` adds a message and
+exit status 2 where JAX aborts (processes that are missing) or crashes (a port that is taken). What
+it leaves to JAX: a second process with the number of another ends the run that has that number, so
+every run needs a port of its own.
 
-What JAX does not do, and this module adds: `join` ends with a message and exit status 2 where JAX
-would abort after its timeout (a coordinator that is not there, processes that are missing), or
-crash (a port that is taken). The rest is left to JAX: a second process with the number of another
-ends both with JAX's message, even in a run that has begun, so every run needs a port of its own.
-
-Exit statuses of a host that ends because another one did: 134 (SIGABRT) if JAX's heartbeats
-notice it, `LOST` if a computation fails first.
-
-Alone, a process agrees with itself: every function is trivial then.
+A host that ends because another one did has exit status 134 (SIGABRT) if JAX's heartbeats notice it
+first, and `LOST` if a computation does. Alone, a process agrees with itself.
 """
 
 import contextlib
 import functools
-import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import signal
 import socket
 import sys
@@ -43,12 +36,9 @@ JOIN_SECONDS = 120.0
 LOST = 75
 """Exit status if another host was lost (EX_TEMPFAIL): starting again may succeed."""
 _HEARTBEAT_SECONDS = 30
-"""Without a heartbeat, after which JAX ends all processes of the run."""
+"""Without a heartbeat of one process, after which JAX ends all."""
 _LEAVE_SECONDS = 5
-"""That a failing host waits for others that fail likewise, so that each prints its message."""
-
-
-# --- Starting together ----------------------------------------------------------------------------
+"""That a failing host waits for others that fail likewise, for all to print their messages."""
 
 
 def join(
@@ -65,8 +55,7 @@ def join(
       coordinator: HOST:PORT of process 0; None if JAX is to detect the cluster (TPU pods, Slurm,
         Open MPI, Kubernetes), as are the next two.
       index, count: number of this process, from 0, and of processes.
-      seconds: within which all must have started; if they have not, this process ends with a
-        message and status 2.
+      seconds: for all to start in; after that, this process ends with a message and status 2.
       preemptible: SIGTERM requests a stop (see `Agenda`) instead of ending this process.
 
     Raises:
@@ -74,18 +63,22 @@ def join(
       OSError: the port of process 0 is taken.
     """
     if coordinator is not None and index is not None and count is not None:
-        if not 0 <= index < count:
-            raise ValueError(
-                f"--process_id={index} is not below --num_processes={count}; number the processes "
-                f"from 0 to {count - 1}."
-            )
-        _check_address(coordinator, seconds if index == 0 else None)
+        _check(coordinator, index, count)
         print(f"joining  process {index} of {count}, coordinator {coordinator}", file=sys.stderr)
+
+    def give_up() -> None:  # the main thread waits inside JAX, which would abort
+        print(
+            f"error: process {index} of {count} and the others did not all meet at {coordinator} "
+            f"within {seconds:g} s. Start every process, each with its own --process_id from 0 and "
+            "the same --num_processes; the port must be open between the hosts. If they need "
+            "longer to start, use --join_seconds=SECONDS.".replace("None", "?"),
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(2)
+
     jax.config.update("jax_enable_preemption_service", preemptible)
-    # JAX would abort the process after a timeout of its own, which must not come first.
-    deadline = threading.Timer(seconds, _not_joined, [coordinator, index, count, seconds])
-    deadline.daemon = True
-    deadline.start()
+    patience = _timer(seconds, give_up)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -97,60 +90,48 @@ def join(
             shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
         )
     except (ValueError, RuntimeError) as error:
-        if coordinator is not None:
-            raise
         raise ValueError(
-            f"--distributed=auto did not work ({error}): JAX detects TPU pods, Slurm, Open MPI, "
-            "and Kubernetes with the Python package kubernetes. Use --distributed=off for one "
-            "process, or --distributed=on with --coordinator, --process_id and --num_processes."
+            f"JAX could not connect the processes ({error}). --distributed=auto needs a cluster "
+            "that JAX detects: TPU pods, Slurm, Open MPI, or Kubernetes with the Python package "
+            "kubernetes. Use --distributed=off for one process, or --distributed=on with "
+            "--coordinator, --process_id and --num_processes."
         ) from error
     finally:
-        deadline.cancel()
+        patience.cancel()
 
 
-def _check_address(coordinator: str, seconds: float | None) -> None:
-    """Checks HOST:PORT; with `seconds`, waits that long for the port to be free on this host."""
+def _check(coordinator: str, index: int, count: int) -> None:
+    """Raises an error for what JAX would not refuse, or crash at."""
+    if not 0 <= index < count:
+        raise ValueError(
+            f"--process_id={index} is not below --num_processes={count}; number the processes from "
+            f"0 to {count - 1}."
+        )
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(
             f"The coordinator {coordinator!r} is not an address; use --coordinator=HOST:PORT, the "
             "host of process 0 and a free port there."
         )
-    deadline = time.monotonic() + (seconds or 0)
-    while seconds is not None:
-        # JAX crashes if the port is taken. The processes of a run just ended may still be leaving.
+    if index == 0:
         family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-        try:
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                return probe.bind(("", int(port)))
-        except OSError as error:
-            if time.monotonic() > deadline:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", int(port)))
+            except OSError as error:
                 raise OSError(
-                    f"Process 0 cannot listen on port {port} of {socket.gethostname()} "
-                    f"({error.strerror}, for {seconds:g} s). Another process 0 or another program "
-                    "may have it: give every process its own --process_id, or choose another port "
-                    "in --coordinator=HOST:PORT."
+                    f"Process 0 cannot listen on port {port} ({error.strerror}). Another process 0 "
+                    "or program may have it: give every process its own --process_id, or choose "
+                    "another port in --coordinator=HOST:PORT."
                 ) from error
-            time.sleep(0.3)
 
 
-def _not_joined(
-    coordinator: str | None, index: int | None, count: int | None, seconds: float
-) -> None:
-    """Ends this process, whose main thread waits inside JAX."""
-    where = f" at {coordinator}" if coordinator else ""
-    me = "this process" if index is None else f"process {index}"
-    everyone = "all processes" if count is None else f"all {count} processes"
-    numbers = "its own number" if count is None else f"its own --process_id from 0 to {count - 1}"
-    print(
-        f"error: {me} did not find the others{where} within {seconds:g} s. Start {everyone} of the "
-        f"run, each with {numbers} and the same count; the coordinator's port must be open between "
-        "the hosts. If they need longer to start, use --join_seconds=SECONDS.",
-        file=sys.stderr,
-        flush=True,
-    )
-    os._exit(2)
+def _timer(seconds: float, call: Callable[..., Any], *args: Any) -> threading.Timer:
+    timer = threading.Timer(seconds, call, args)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 # --- Agreeing -------------------------------------------------------------------------------------
@@ -162,10 +143,7 @@ def several() -> bool:
 
 
 def gather(value: Any) -> list[Any]:
-    """The values of all hosts, by number; anything that JSON can hold.
-
-    Waits for all hosts, and for the devices to finish what they were given before.
-    """
+    """The values of all hosts by number, of anything that JSON can hold; waits for the devices."""
     if not several():
         return [value]
     text = json.dumps(value).encode()
@@ -175,14 +153,14 @@ def gather(value: Any) -> list[Any]:
 
 
 def barrier(name: str) -> None:
-    """Returns when all hosts have got here, and their devices are idle."""
+    """Returns when all hosts have got here; waits for the devices."""
     if several():
         multihost_utils.sync_global_devices(name)
 
 
 def broadcast(compute: Callable[[], Any]) -> Any:
-    """What `compute` returns on process 0, on all hosts; the others do not call it."""
-    return gather(compute() if jax.process_index() == 0 else None)[0]
+    """What `compute` returns on process 0; the others do not call it."""
+    return gather(compute() if not several() or jax.process_index() == 0 else None)[0]
 
 
 def compare(what: str, record: Mapping[str, Any], advice: str) -> None:
@@ -195,7 +173,7 @@ def compare(what: str, record: Mapping[str, Any], advice: str) -> None:
 
 
 def compare_devices() -> None:
-    """Checks that all hosts have as many devices of the same kinds, without which none can gather.
+    """Checks that all hosts have the same devices, without which they cannot gather.
 
     Raises:
       ValueError: on every host, with what differs.
@@ -239,9 +217,8 @@ def check_same_folder(path: Path) -> None:
         return
     first = jax.process_index() == 0
     token = path / broadcast(lambda: f".hosts-{uuid.uuid4().hex}")
-    made: list[Path] = []
+    made = [p for p in (path, *path.parents) if not p.exists()] if first else []
     if first:
-        made = [p for p in (path, *path.parents) if not p.exists()]
         path.mkdir(parents=True, exist_ok=True)
         token.write_text("")
     barrier("token written")
@@ -260,32 +237,16 @@ def check_same_folder(path: Path) -> None:
         )
 
 
-def versions() -> dict[str, str]:
-    """Versions that the result depends on; `code` is a digest of the files of this package."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    names = ("jax", "jaxlib", "flax", "optax", "numpy")
-    return {
-        "code": digest.hexdigest()[:16],
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in names},
-    }
-
-
 class Agenda:
     """Requests to save or to stop, granted on all hosts after the same step.
 
-    Use as a context, within which SIGTERM and SIGINT request a stop. Alone, a process grants its
-    requests at once. Of several,
-
-    - a stop is agreed on by JAX's preemption service in the background: within about a second all
-      hosts stop after the step that follows the latest one dispatched anywhere. A SIGTERM before
-      the first step counts. It costs each step a look at a variable, 0.2 µs;
-    - a save goes by the clock of process 0. Its answer after step k goes through the devices, and
-      is read after step k + 1 was dispatched, as the metrics of step k are, so that nobody waits
-      for it. It costs each step the dispatch of a tiny all-reduce, 0.5 ms on two CPU hosts.
+    A context, within which SIGTERM and SIGINT request a stop. Alone, a process grants its requests
+    at once. Of several, JAX's preemption service agrees on a stop in the background: within about a
+    second, all stop after the step that follows the latest one begun anywhere; a SIGTERM before the
+    first step counts. It costs each step a look at a variable, 0.2 µs. To save, the clock of
+    process 0 counts. Its answer after step k is reduced over the devices and read after step k + 1
+    was dispatched, as the metrics of step k are, so that nobody waits for it. It costs each step
+    the dispatch of a tiny program, 0.5 ms between two CPU hosts.
     """
 
     def __init__(self) -> None:
@@ -293,12 +254,11 @@ class Agenda:
         self._signal = 0
         self._steps = 0
         self._answer: jax.Array | None = None
-        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Agenda":
         # Of several processes, SIGTERM is JAX's from `join` on.
-        for number in (signal.SIGINT,) if self._several else (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._on_signal)
+        numbers = (signal.SIGINT,) if self._several else (signal.SIGINT, signal.SIGTERM)
+        self._handlers = {number: signal.signal(number, self._on_signal) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -313,7 +273,7 @@ class Agenda:
             signal.raise_signal(signal.SIGTERM)
 
     def stop_due(self) -> int:
-        """The signal that all hosts stop for now, or 0. Call it once a step, on all hosts."""
+        """The signal to stop for after this step, or 0. To be called by all hosts at every step."""
         if not self._several:
             return self._signal
         self._steps += 1
@@ -322,30 +282,27 @@ class Agenda:
         return self._signal or signal.SIGTERM
 
     def save_due(self, requested: bool) -> bool:
-        """Whether all hosts save now. Call it after every step, on all hosts.
-
-        Args:
-          requested: by the clock of this host; that of process 0 counts.
-        """
+        """Whether to save after this step. To be called by all hosts at the same steps."""
         if not self._several:
             return requested
         answer, self._answer = self._answer, _of_process_0(requested)
         if answer is None or not int(answer):
             return False
-        self._answer = None  # requested before this save
+        self._answer = None  # it was requested before this save
         return True
 
 
 def _of_process_0(requested: bool) -> jax.Array:
-    """A request of process 0, replicated; int32 []. Returns before the devices have it."""
-    devices = NamedSharding(Mesh(np.asarray(jax.devices()), ("device",)), PartitionSpec("device"))
+    """The request of process 0 as a replicated int32 []; does not wait for it."""
+    mesh = Mesh(np.asarray(jax.devices()), ("device",))
     mine = np.full(1, requested and jax.process_index() == 0, np.int32)
-    parts = jax.make_array_from_callback((jax.device_count(),), devices, lambda _: mine)
-    return _replicated_max(devices.mesh)(parts)
+    split = NamedSharding(mesh, PartitionSpec("device"))
+    parts = jax.make_array_from_callback((mesh.size,), split, lambda _: mine)
+    return _replicated_max(mesh)(parts)
 
 
 @functools.lru_cache(maxsize=1)
-def _replicated_max(mesh: Any) -> Callable[[jax.Array], jax.Array]:
+def _replicated_max(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
     return jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
@@ -354,19 +311,17 @@ def _replicated_max(mesh: Any) -> Callable[[jax.Array], jax.Array]:
 
 def lost(error: BaseException) -> bool:
     """Whether `error` probably arose because another host has ended."""
-    # Gloo, between CPUs, raises ValueErrors.
+    # Between CPUs, Gloo raises a ValueError.
     return several() and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error))
 
 
 def leave(status: int) -> NoReturn:
-    """Ends this process after an error. The others end when they miss it, or by the same error."""
+    """Ends this process after an error. The others end by the same error, or when they miss it."""
     if jax.distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
-        # Were process 0 to leave first, JAX would abort the others before they print their message.
-        impatience = threading.Timer(_LEAVE_SECONDS, os._exit, [status])
-        impatience.daemon = True
-        impatience.start()
+        # When process 0 leaves, JAX aborts the others, which may have a message to print.
+        _timer(_LEAVE_SECONDS, os._exit, status)
         with contextlib.suppress(RuntimeError):
             jax.distributed.shutdown()  # returns when all have called it
         os._exit(status)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding
@@ -287,6 +288,17 @@ def add_counts(tree: Any) -> Any:
         return jax.lax.psum(x, AXES) / jax.lax.axis_size(GRID)
 
     return jax.tree.map(add, tree)
+
+
+def same_along_grid(tree: Any) -> Any:
+    """Marks values as replicated along `grid`, where devices have computed the same (by pmax)."""
+
+    def mark(x: jax.Array) -> jax.Array:
+        if x.dtype == bool:
+            return jax.lax.pmax(x.astype(jnp.uint8), GRID).astype(bool)
+        return jax.lax.pmax(x, GRID)
+
+    return jax.tree.map(mark, tree)
 
 
 def compiler_options(platform: str | None = None) -> dict[str, str] | None:

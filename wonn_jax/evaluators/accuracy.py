@@ -1,89 +1,175 @@
-"""Evaluation: every example once, counts added up, one division at the end."""
+"""Accuracy and the other metrics of a task: every example once, counts added, one division."""
 
 import dataclasses
-import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax import Array
+from jax.sharding import PartitionSpec as P
 
-from wonn_jax.config import Config, OptimizerConfig
-from wonn_jax.data import load_source
+from wonn_jax.checks import at_least
+from wonn_jax.config import register
 from wonn_jax.data.pipeline import Source
-from wonn_jax.dist.mesh import put_batch
-from wonn_jax.evaluators import adaptive
-from wonn_jax.evaluators.voting import run_votes
-from wonn_jax.interop.winfree import from_pytorch
-from wonn_jax.tasks import Task
-from wonn_jax.tasks.base import ratio
-from wonn_jax.train.checkpoint import Checkpoints, flatten, write_atomically
-from wonn_jax.train.experiment import Experiment, data_line, device_line, evaluation_batches
+from wonn_jax.dist.mesh import ROWS, add_counts, by_row, put_batch, replicated, same_along_grid
+from wonn_jax.evaluators.steps import at_inference
+from wonn_jax.rng import stream_key
+from wonn_jax.tasks import Batch, Task
+from wonn_jax.tasks.base import ratio, row_weight
+from wonn_jax.train.evaluation import (
+    Evaluation,
+    EvaluatorConfig,
+    evaluation_batches,
+    metrics_table,
+)
+from wonn_jax.train.experiment import CompiledStep, Experiment
+from wonn_jax.train.state import Variables
+from wonn_jax.train.step import make_evaluation_step
 
-WEIGHTS = ("raw", "ema")
+VALUE, EXAMPLES = "value/", "examples"
+"""Among the counts: prefix of the sums of a prediction's values, and their number of examples."""
 
 
-class Evaluation(NamedTuple):
-    """What one pass over a source gives.
+@register("accuracy")
+@dataclasses.dataclass(frozen=True)
+class AccuracyConfig(EvaluatorConfig):
+    """Settings of `Accuracy`."""
 
-    metrics: see the task and `over_draws`.
-    batch: the first batch, the rows this process has read.
-    predictions: classes predicted for the whole first batch, `[B]` or `[B, H, W]`, on the devices.
+    in_training: ClassVar[bool] = True
+
+    draws: int = 1  # of the initial phases: mean, standard deviation and ensemble over them
+
+    def check(self) -> None:
+        at_least(1, "eval", self, "draws")
+
+    @property
+    def passes(self) -> int:
+        return self.draws
+
+    def build(self, experiment: Experiment) -> "Accuracy":
+        return Accuracy(experiment, self.draws)
+
+    def metric_names(self, task: Task) -> list[str]:
+        names = task.metric_names()
+        return names + [f"ensemble_{name}" for name in names if self.draws > 1]
+
+
+class Accuracy:
+    """The metrics of a task, over one draw of the randomness of inference or several.
+
+    What is random about an example depends on the seed, the draw and its number alone: every
+    evaluation, with whatever batch size, sees the same draws. Of several draws of the initial
+    phases, metrics are the mean and `NAME_std` the standard deviation (of n − 1); `ensemble_NAME`
+    is that of the averaged probabilities. Named values of a prediction, such as the energy, are
+    averaged over the examples.
+
+    Args:
+      experiment: of the weights.
+      draws: number of draws.
     """
 
-    metrics: dict[str, float]
-    batch: dict[str, np.ndarray]
-    predictions: jax.Array
+    def __init__(self, experiment: Experiment, draws: int = 1):
+        self._experiment = experiment
+        self.step = CompiledStep(make_accuracy_step(experiment, draws))
 
+    def compile(self, variables: Variables) -> float:
+        if self.step.seconds:
+            return 0.0
+        rows = self._experiment.config.eval.batch_size
+        self.step.compile(variables, self._experiment.task.abstract_batch(rows))
+        return self.step.seconds
 
-def evaluate(
-    eval_step: Callable[..., Any],
-    variables: dict[str, Any],
-    task: Task,
-    source: Source,
-    config: Config,
-    mesh: Mesh,
-) -> Evaluation:
-    """One set of weights on a source; the metrics do not depend on batch size or devices."""
-    batches = evaluation_batches(source, config, mesh)
-    totals: list[dict[str, Any]] = []
-    first: tuple[dict[str, np.ndarray], jax.Array] | None = None
+    def evaluate(self, variables: Variables, source: Source) -> Evaluation:
+        experiment = self._experiment
+        config, mesh = experiment.config, experiment.mesh
+        totals: list[dict[str, Any]] = []
+        first: tuple[dict[str, np.ndarray], jax.Array] | None = None
 
-    def add(counts: list[dict[str, jax.Array]]) -> None:
-        nonlocal totals
-        # float64 on the host: float32 counts are exact in a batch, not over a large data set.
-        new = jax.tree.map(np.float64, jax.device_get(counts))
-        totals = jax.tree.map(np.add, totals, new) if totals else new
+        def add(counts: list[dict[str, jax.Array]]) -> None:
+            nonlocal totals
+            # float64 on the host: float32 counts are exact in a batch, not over a large data set.
+            new = jax.tree.map(np.float64, jax.device_get(counts))
+            totals = jax.tree.map(np.add, totals, new) if totals else new
 
-    pending = None  # counts are read when the next batch is at work
-    for batch in batches:
-        counts, predictions = eval_step(variables, put_batch(batch, mesh))
-        first = first or (batch, predictions)
+        pending = None  # counts are read when the next batch is at work
+        for batch in evaluation_batches(source, config.eval, config.data, mesh):
+            counts, predictions = self.step(variables, put_batch(batch, mesh))
+            first = first or (batch, predictions)
+            if pending is not None:
+                add(pending)
+            pending = counts
         if pending is not None:
             add(pending)
-        pending = counts
-    if pending is not None:
-        add(pending)
-    if first is None:
-        raise ValueError(f"{source!r} holds no example to evaluate on.")
-    return Evaluation(over_draws([_metrics(task, draw) for draw in totals]), *first)
+        if first is None:
+            raise ValueError(f"{source!r} holds no example to evaluate on.")
+        return Evaluation(over_draws([_metrics(experiment.task, x) for x in totals]), *first)
+
+    def report(
+        self, sets: Mapping[str, Variables], source: Source, workdir: Path, about: dict[str, Any]
+    ) -> dict[str, Any]:
+        results = {name: self.evaluate(x, source).metrics for name, x in sets.items()}
+        print(metrics_table(results))
+        return results
 
 
-def _metrics(task: Task, counts: dict[str, Any]) -> dict[str, float]:
-    """Metrics of the task, and the mean `energy` where there are oscillators."""
-    counts = {name: float(x) for name, x in counts.items()}
-    energy, examples = counts.pop("energy", None), counts.pop("energies", 0.0)
-    metrics = task.summarise(counts)
-    return metrics if energy is None else {**metrics, "energy": ratio(energy, examples)}
+def make_accuracy_step(experiment: Experiment, draws: int = 1) -> jax.stages.Wrapped:
+    """The compiled step `(variables, batch) -> (counts, predictions)`.
+
+    Counts are a list: of each draw, and if these are several, of their ensemble. Predicted are the
+    classes of the first draw, `[B]` or `[B, H, W]`.
+    """
+    task, mesh, seed = experiment.task, experiment.mesh, experiment.config.seed
+    method = at_inference(experiment)
+
+    def evaluate(variables: Variables, batch: Batch):
+        def answer(draw: Array | int):
+            return method.predict(variables, batch, stream_key(seed, "evaluation phases", draw))
+
+        # One after the other: memory is that of one.
+        if draws > 1:
+            logits, values = jax.lax.map(answer, jnp.arange(draws))
+        else:
+            logits, values = jax.tree.map(lambda x: x[None], answer(0))
+        counts = [task.counts(x, batch) for x in logits]
+        weight = row_weight(batch)
+        for draw, count in enumerate(counts):
+            sums = {f"{VALUE}{n}": (x[draw] * weight).sum() for n, x in values.items()}
+            count |= sums | {f"{VALUE}{EXAMPLES}": weight.sum()}
+        if draws > 1:
+            counts.append(task.counts(jnp.log(jax.nn.softmax(logits).mean(0)), batch))
+        return counts, logits[0].argmax(-1)
+
+    def merge(found):
+        counts, predictions = found
+        return add_counts(counts), same_along_grid(predictions)
+
+    return make_evaluation_step(
+        evaluate,
+        task,
+        experiment.variables_specs,
+        mesh,
+        merge=merge,
+        out_specs=(P(), P(ROWS)),
+        out_shardings=(replicated(mesh), by_row(mesh)),
+    )
+
+
+def _metrics(task: Task, counts: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics of the task, then the means of the named values."""
+    numbers = {name: float(x) for name, x in counts.items()}
+    sums = {name: numbers.pop(name) for name in counts if name.startswith(VALUE)}
+    examples = sums.pop(VALUE + EXAMPLES, 0.0)
+    means = {name.removeprefix(VALUE): ratio(x, examples) for name, x in sums.items()}
+    return task.summarise(numbers) | means
 
 
 def over_draws(results: list[dict[str, float]]) -> dict[str, float]:
-    """Metrics of one draw of the initial phases, or of several and their ensemble, which is last.
+    """Metrics of one draw, or of several draws and, last, their ensemble; see `Accuracy`.
 
-    Of several draws: the mean of each metric, its spread as `NAME_std` (standard deviation, of
-    n − 1), and `ensemble_NAME`, but for the energy: an ensemble has none.
+    An ensemble has no energy.
     """
     if len(results) == 1:
         return results[0]
@@ -96,141 +182,3 @@ def over_draws(results: list[dict[str, float]]) -> dict[str, float]:
         if name in ensemble:
             metrics[f"ensemble_{name}"] = ensemble[name]
     return metrics
-
-
-def join_weights(results: dict[str, dict[str, float]]) -> dict[str, float]:
-    """`{'raw': {'loss': …}, 'ema': {'loss': …}}` as `{'raw_loss': …, 'ema_loss': …}`."""
-    return {
-        f"{weights}_{name}": value
-        for weights, metrics in results.items()
-        for name, value in metrics.items()
-    }
-
-
-def split_weights(results: dict[str, float]) -> dict[str, dict[str, float]]:
-    """The inverse of `join_weights`."""
-    return {
-        weights: {
-            name.removeprefix(f"{weights}_"): value
-            for name, value in results.items()
-            if name.startswith(f"{weights}_")
-        }
-        for weights in WEIGHTS
-    }
-
-
-def metrics_table(results: dict[str, dict[str, float]]) -> str:
-    """Metrics in rows, sets of weights in columns."""
-    names = list(next(iter(results.values())))
-    width = max(map(len, names))
-    lines = [" " * width + "".join(f"{column:>12}" for column in results)]
-    for name in names:
-        lines.append(f"{name:{width}}" + "".join(f"{r[name]:12.4f}" for r in results.values()))
-    return "\n".join(lines)
-
-
-# --- python -m wonn_jax.main --mode=eval ----------------------------------------------------------
-
-
-def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, dict[str, float]]:
-    """Evaluates a checkpoint of `workdir`, or weights imported from a PyTorch file.
-
-    Prints a table and writes `eval.json` into the workdir; with `eval.votes`, see `voting`, too.
-
-    Raises:
-      ValueError, FileNotFoundError: no checkpoint, or one (or weights) of another model.
-    """
-    experiment = Experiment(config if weights else with_trained_optimizer(config, workdir))
-    sets, origin = (
-        imported_weights(experiment, weights) if weights else saved_weights(experiment, workdir)
-    )
-    source = load_source(config, "test")
-    print(f"device   {device_line(experiment.mesh)}")
-    print(f"weights  {origin}")
-    print(f"test     {data_line(source, experiment)}", flush=True)
-    results = {
-        name: evaluate(
-            experiment.eval_step,
-            variables,
-            experiment.task,
-            source,
-            experiment.config,
-            experiment.mesh,
-        ).metrics
-        for name, variables in sets.items()
-    }
-    print(metrics_table(results))
-    report: dict[str, Any] = {"weights": origin, "data": source.fingerprint, **results}
-    if config.eval.stop != "never":
-        report["adaptive"] = adaptive.compare(experiment, sets, source)
-    if jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_atomically(workdir / "eval.json", json.dumps(report, indent=2) + "\n")
-    if config.eval.votes > 1:
-        about = {"weights": origin, "data": source.fingerprint, "seed": config.seed}
-        run_votes(experiment, sets, source, workdir, about)
-    return results
-
-
-def with_trained_optimizer(config: Config, workdir: Path) -> Config:
-    """With the optimizer of the run in `workdir`: checkpoints hold its state, whoever asks."""
-    written = workdir / "config.json"
-    if not written.is_file():
-        return config
-    known = {field.name for field in dataclasses.fields(OptimizerConfig)}
-    fields = json.loads(written.read_text()).get("optimizer", {})
-    trained = OptimizerConfig(**{name: x for name, x in fields.items() if name in known})
-    return dataclasses.replace(config, optimizer=trained)
-
-
-def saved_weights(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], str]:
-    """Both sets of weights of a run's checkpoint `eval.checkpoint`, and where they come from."""
-    which = experiment.config.eval.checkpoint
-    folder = workdir / ("best" if which == "best" else "checkpoints")
-    missing = FileNotFoundError(
-        f"There is no checkpoint in {folder}. Give the --workdir of a run, train one with "
-        "--mode=train, or evaluate PyTorch weights with --weights=FILE."
-    )
-    if not folder.is_dir():
-        raise missing
-    like, everywhere = experiment.abstract_state(), experiment.state_shardings
-    with Checkpoints(folder, experiment.config.checkpoint.keep, writable=False) as checkpoints:
-        if which.isdigit():
-            restored = checkpoints.restore_step(int(which), like, everywhere)
-        else:
-            found = checkpoints.restore(like, everywhere)
-            if found is None:
-                raise missing
-            restored = found
-    # As JSON has it, which knows no tuples.
-    trained, now = restored.config, json.loads(json.dumps(dataclasses.asdict(experiment.config)))
-    for name in [x for x in now["model"] if trained["model"].get(x) != now["model"][x]]:
-        print(
-            f"note     model.{name} is {now['model'][name]!r}, trained with "
-            f"{trained['model'].get(name)!r}"
-        )
-    sets = {name: restored.state.variables(name) for name in WEIGHTS}
-    return sets, f"{restored.directory} (step {restored.step:,})"
-
-
-def imported_weights(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
-    """Weights of a PyTorch file for the model of an experiment, as `saved_weights` has them."""
-    step_size = experiment.config.model.step_size
-    variables = from_pytorch(Path(path).expanduser(), step_size=step_size)
-    like = experiment.abstract_state().variables("raw")
-    found = jax.tree.map(lambda x: str(x.shape), variables)
-    required = jax.tree.map(lambda x: str(x.shape), like)
-    if found != required:
-        theirs, ours = flatten(found), flatten(required)
-        name = next(n for n in {**theirs, **ours} if theirs.get(n) != ours.get(n))
-        raise ValueError(
-            f"{path} holds a model of other shapes than the configuration: {name} is "
-            f"{theirs.get(name, 'missing')} there, {ours.get(name, 'missing')} here; "
-            f"{sum(n.startswith('layer_') for n in variables['params'])} layers there. "
-            f"Set --config.model.width, --config.model.layers "
-            f"(now {experiment.config.model.width} and {experiment.config.model.layers}) and "
-            "what else differs to those of the weights."
-        )
-    variables = jax.tree.map(lambda x, y: x.astype(y.dtype), variables, like)
-    placed = jax.device_put(variables, experiment.state_shardings.variables("raw"))
-    return {"imported": placed}, path

@@ -1,35 +1,69 @@
-"""Adaptive steps: every example stops when its energy or its prediction has settled.
+"""Adaptive steps: every example stops when its energy or its prediction has converged.
 
 Beside it, from the same initial phases: the fixed number of steps, and as many fixed steps in every
-layer as the examples took there in the mean. These cost the same, so stopping has to beat them.
+layer as the examples took there on average. These cost the same, so stopping has to beat them.
 """
 
+import dataclasses
 import math
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
-from wonn_jax.config import Config
+from wonn_jax.checks import at_least, no_effect, one_of
+from wonn_jax.config import register
 from wonn_jax.data.pipeline import Source
-from wonn_jax.dist import mesh as sharding
-from wonn_jax.models import Model
-from wonn_jax.models.base import Stop
-from wonn_jax.nn.oscillators import per_layer
-from wonn_jax.rng import stream_key
-from wonn_jax.tasks import Batch, Task
-from wonn_jax.train.experiment import CompiledStep, Experiment, evaluation_batches
-from wonn_jax.train.step import batch_phases, init_variables, variables_specs
+from wonn_jax.dist.mesh import put_batch
+from wonn_jax.evaluators.steps import oscillators, steps_per_layer
+from wonn_jax.models.base import SIGNALS, Stop
+from wonn_jax.rng import example_keys, stream_key
+from wonn_jax.tasks import Batch
+from wonn_jax.train.evaluation import EvaluatorConfig, evaluated_examples, evaluation_batches
+from wonn_jax.train.experiment import CompiledStep, Experiment
+from wonn_jax.train.state import Variables
+from wonn_jax.train.step import make_evaluation_step
 
 QUANTILES = (25, 50, 75, 95)
 
 
-class Found(NamedTuple):
-    """What came of N examples.
+@register("adaptive")
+@dataclasses.dataclass(frozen=True)
+class AdaptiveConfig(EvaluatorConfig):
+    """Settings of `Adaptive`."""
+
+    oscillatory: ClassVar[bool] = True
+
+    stop: str = "never"  # --mode=eval, each example: when its energy or prediction has converged
+    max_steps: int = 0  # then: of a layer that stops; 0: as many as without
+    tolerance: float = 1e-3  # threshold: relative change of energy; share of classes that change
+    patience: int = 2  # consecutive steps below the threshold, before it stops
+
+    def check(self) -> None:
+        one_of("eval.stop", self.stop, ("never", *SIGNALS))
+        at_least(1, "eval", self, "patience")
+        at_least(0, "eval", self, "max_steps", "tolerance")
+        if not self.active:
+            because = "where nothing stops (eval.stop)"
+            no_effect("eval", self, because, "max_steps", "tolerance", "patience")
+
+    @property
+    def active(self) -> bool:
+        return self.stop != "never"
+
+    def criterion(self) -> Stop:
+        """When examples stop."""
+        return Stop(self.stop, self.max_steps or None, self.tolerance, self.patience)
+
+    def build(self, experiment: Experiment) -> "Adaptive":
+        return Adaptive(experiment, self.criterion())
+
+
+class Answers(NamedTuple):
+    """Answers to N examples.
 
     right: by metric, whether the answer is right, `[N]` booleans.
     taken: steps of each layer, `[N, layers]`.
@@ -39,79 +73,35 @@ class Found(NamedTuple):
     taken: Any
 
 
-def stop_of(config: Config) -> Stop:
-    """When examples stop, from `config.eval`."""
-    e = config.eval
-    return Stop(e.stop, e.limit or None, e.tolerance, e.patience)
-
-
-def fixed_steps(config: Config) -> tuple[int, ...]:
-    """T of each layer, where nothing stops."""
-    m, steps = config.model, config.eval.steps
-    return per_layer((steps,) if steps else m.steps, m.layers, "steps")
-
-
-def make_step(
-    model: Model,
-    task: Task,
-    config: Config,
-    mesh: Mesh,
-    *,
-    steps: tuple[int, ...],
-    stop: Stop | None = None,
+def make_adaptive_step(
+    experiment: Experiment, steps: tuple[int, ...], stop: Stop | None = None
 ) -> jax.stages.Wrapped:
-    """The compiled step `(variables, batch) -> Found`, from the first draw of `make_eval_step`.
+    """The compiled step `(variables, batch) -> Answers`, from the first draw of `Accuracy`.
 
-    `steps` is T of each layer.
+    Args:
+      experiment: of the network.
+      steps: T of each layer.
+      stop: when examples stop earlier; None: never.
     """
-    model = model.clone(steps=steps)
-    many = mesh.size > 1
-    specs = variables_specs(jax.eval_shape(lambda: init_variables(model, task, config)), mesh)
+    model: Any = oscillators(experiment).clone(steps=steps)
+    task, seed = experiment.task, experiment.config.seed
 
-    def answer(variables: dict[str, Any], batch: Batch) -> Found:
-        if many:
-            params = sharding.whole_parameters(variables["params"], specs["params"])
-            variables, batch = {**variables, "params": params}, sharding.own_batch(batch)
-        key = stream_key(config.seed, "evaluation phases", 0)
-        theta = batch_phases(model, batch, key, config)
+    def answer(variables: Variables, batch: Batch) -> Answers:
+        keys = example_keys(stream_key(seed, "evaluation phases", 0), batch["id"])
+        theta = model.initial_phases(keys, batch["input"].shape[1:])
         output: Any = model.apply(variables, batch["input"], theta, stop=stop)
         taken = [
             np.int32(length) + 0 * batch["id"] if layer.taken is None else layer.taken
             for length, layer in zip(steps, output.layers, strict=True)
         ]
-        found = Found(task.verdicts(output.logits.argmax(-1), batch), jax.numpy.stack(taken, -1))
-        if many:  # devices along the grid agree; the maximum tells JAX so
-            found = jax.tree.map(lambda x: jax.lax.pmax(x, sharding.GRID), found)
-        return found
+        right = task.verdicts(output.logits.argmax(-1), batch)
+        return Answers(right, jax.numpy.stack(taken, -1))
 
-    compute = sharding.per_device(
-        answer, mesh, in_specs=(specs, P(sharding.ROWS)), out_specs=P(sharding.ROWS)
-    )
-    return jax.jit(
-        lambda variables, batch: compute(variables, task.prepare(batch)),
-        in_shardings=(sharding.shardings(specs, mesh), sharding.by_row(mesh)),
-        out_shardings=sharding.replicated(mesh),
-        compiler_options=sharding.compiler_options(sharding.platform_of(mesh)),
-    )
-
-
-def collect(
-    step: CompiledStep, variables: dict[str, Any], source: Source, config: Config, mesh: Mesh
-) -> tuple[Found, float]:
-    """Answers to all examples of a source, in its order, and the seconds it took, compiled."""
-    parts, seconds = [], 0.0
-    for batch in evaluation_batches(source, config, mesh):
-        placed = sharding.put_batch(batch, mesh)
-        step.compile(variables, placed)
-        began = time.perf_counter()
-        parts.append(jax.device_get(step(variables, placed)))
-        seconds += time.perf_counter() - began
-    examples = min(config.eval.examples or len(source), len(source))
-    return jax.tree.map(lambda *x: np.concatenate(x)[:examples], *parts), seconds
+    return make_evaluation_step(answer, task, experiment.variables_specs, experiment.mesh)
 
 
 def summarise(
-    fixed: Found, adaptive: Found, same: Found, limits: Sequence[float]
+    fixed: Answers, adaptive: Answers, same: Answers, limits: Sequence[float]
 ) -> dict[str, Any]:
     """Answers of fixed, adaptive and as many fixed steps, as numbers that JSON can hold.
 
@@ -169,34 +159,63 @@ def table(result: dict[str, Any], seconds: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def compare(experiment: Experiment, sets: dict[str, Any], source: Source) -> dict[str, Any]:
-    """Every set of weights with fixed and with adaptive steps; prints a table for each."""
-    config, mesh = experiment.config, experiment.mesh
-    stop = stop_of(config)
-    fixed = fixed_steps(config)
-    limits: list[float] = [stop.limit or steps for steps in fixed]
-    if stop.signal == "prediction":
-        limits[:-1] = [math.inf] * (len(fixed) - 1)
+class Adaptive:
+    """Adaptive beside fixed steps, for every set of weights: prints a table for each.
 
-    def step(steps: tuple[int, ...], stop: Stop | None = None) -> CompiledStep:
-        made = make_step(experiment.model, experiment.task, config, mesh, steps=steps, stop=stop)
-        return CompiledStep(made)
+    Args:
+      experiment: of the weights.
+      stop: when examples stop.
+    """
 
-    results: dict[str, Any] = {}
-    usual, stopping = step(fixed), step(fixed, stop)
-    for name, variables in sets.items():
-        adaptive, adaptive_seconds = collect(stopping, variables, source, config, mesh)
-        mean = tuple(max(1, round(x)) for x in adaptive.taken.mean(0).tolist())
-        passes = {"fixed": usual, "as many fixed steps": step(mean)}
-        found, seconds = {}, {"adaptive": adaptive_seconds}
-        for way, made in passes.items():
-            found[way], seconds[way] = collect(made, variables, source, config, mesh)
-        result = summarise(found["fixed"], adaptive, found["as many fixed steps"], limits)
-        results[name] = {**result, "seconds": seconds}
-        print(
-            f"\n{name} weights: stopped when the {stop.signal} has changed by no more than "
-            f"{stop.tolerance:g} in {stop.patience} steps, at {limits[-1]:g} in the last layer at "
-            f"the latest\n{table(result, seconds)}",
-            flush=True,
-        )
-    return results
+    def __init__(self, experiment: Experiment, stop: Stop):
+        self._experiment = experiment
+        self._stop = stop
+        self._fixed = steps_per_layer(experiment)
+
+    def _step(self, steps: tuple[int, ...], stop: Stop | None = None) -> CompiledStep:
+        return CompiledStep(make_adaptive_step(self._experiment, steps, stop))
+
+    def _limits(self) -> list[float]:
+        """Most steps of each layer; infinite for one that does not stop."""
+        limits: list[float] = [self._stop.max_steps or steps for steps in self._fixed]
+        if self._stop.signal == "prediction":
+            limits[:-1] = [math.inf] * (len(limits) - 1)
+        return limits
+
+    def collect(
+        self, step: CompiledStep, variables: Variables, source: Source
+    ) -> tuple[Answers, float]:
+        """Answers to all examples of a source, in its order, and the seconds without compiling."""
+        config, mesh = self._experiment.config, self._experiment.mesh
+        parts, seconds = [], 0.0
+        for batch in evaluation_batches(source, config.eval, config.data, mesh):
+            placed = put_batch(batch, mesh)
+            step.compile(variables, placed)
+            began = time.perf_counter()
+            parts.append(jax.device_get(step(variables, placed)))
+            seconds += time.perf_counter() - began
+        examples = evaluated_examples(source, config.eval)
+        return jax.tree.map(lambda *x: np.concatenate(x)[:examples], *parts), seconds
+
+    def report(
+        self, sets: Mapping[str, Variables], source: Source, workdir: Path, about: dict[str, Any]
+    ) -> dict[str, Any]:
+        stop, limits = self._stop, self._limits()
+        results: dict[str, Any] = {}
+        usual, stopping = self._step(self._fixed), self._step(self._fixed, stop)
+        for name, variables in sets.items():
+            adaptive, adaptive_seconds = self.collect(stopping, variables, source)
+            mean = tuple(max(1, round(x)) for x in adaptive.taken.mean(0).tolist())
+            passes = {"fixed": usual, "as many fixed steps": self._step(mean)}
+            found, seconds = {}, {"adaptive": adaptive_seconds}
+            for way, step in passes.items():
+                found[way], seconds[way] = self.collect(step, variables, source)
+            result = summarise(found["fixed"], adaptive, found["as many fixed steps"], limits)
+            results[name] = {**result, "seconds": seconds}
+            print(
+                f"\n{name} weights: stopped when the {stop.signal} has changed by no more than "
+                f"{stop.tolerance:g} in {stop.patience} steps, at {limits[-1]:g} in the last layer "
+                f"at the latest\n{table(result, seconds)}",
+                flush=True,
+            )
+        return {"adaptive": results}

@@ -9,39 +9,76 @@ A device works on a fixed number of draws together, however many examples a batc
 the result is the same whatever the batch size and the number of devices.
 """
 
+import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from scipy import stats
 
-from wonn_jax.config import Config
+from wonn_jax.checks import at_least
+from wonn_jax.config import register
 from wonn_jax.data.pipeline import Source
-from wonn_jax.dist import mesh as sharding
-from wonn_jax.models import Model
-from wonn_jax.nn.phases import initial_phases
+from wonn_jax.dist.mesh import ROWS, put_batch
+from wonn_jax.evaluators.steps import oscillators, steps_per_layer
+from wonn_jax.files import write_atomically
 from wonn_jax.rng import stream_key
-from wonn_jax.tasks import Batch, Task
+from wonn_jax.tasks import Batch
 from wonn_jax.tasks.pictures import new_figure, save_figure
-from wonn_jax.train.checkpoint import write_atomically
-from wonn_jax.train.experiment import Experiment, evaluation_batches
-from wonn_jax.train.step import init_variables, variables_specs
+from wonn_jax.train.evaluation import EvaluatorConfig, evaluated_examples, evaluation_batches
+from wonn_jax.train.experiment import Experiment
+from wonn_jax.train.state import Variables
+from wonn_jax.train.step import make_evaluation_step
 
-TOGETHER = 2**22
+PHASES_TOGETHER = 2**22
 """Phases that a device works on together, if that is not more than 64 draws."""
 
 RULES = ("lowest final energy", "lowest energy sum", "majority of each cell", "any draw (oracle)")
 
 
+@register("voting")
+@dataclasses.dataclass(frozen=True)
+class VotingConfig(EvaluatorConfig):
+    """Settings of `Voting`."""
+
+    oscillatory: ClassVar[bool] = True
+
+    votes: int = 1  # --mode=eval: draws of the phases to choose from by energy; 1: no voting
+    at_once: int = 0  # of these draws, how many a device works on together; 0: by their size
+
+    def check(self) -> None:
+        at_least(1, "eval", self, "votes")
+        at_least(0, "eval", self, "at_once")
+        if self.at_once and self.votes == 1:
+            raise ValueError(
+                f"config.eval.at_once={self.at_once} has no effect without voting; use "
+                "--config.eval.votes=32, or leave it out."
+            )
+
+    @property
+    def active(self) -> bool:
+        return self.votes > 1
+
+    def check_model(self, model: Any) -> None:
+        if self.active and model.initial_phase == "zeros":
+            raise ValueError(
+                f"config.eval.votes={self.votes} draws are all the same with "
+                "config.model.initial_phase='zeros'; use --config.model.initial_phase=noise."
+            )
+
+    def build(self, experiment: Experiment) -> "Voting":
+        return Voting(experiment, self.votes, self.at_once)
+
+
 class Votes(NamedTuple):
-    """What came of the draws of N examples: R readings (numbers of steps), K draws, G groups.
+    """Results of K draws for each of N examples, read after R numbers of steps, in G groups.
 
     A group is a block of consecutive draws, see `groups`.
 
@@ -56,7 +93,7 @@ class Votes(NamedTuple):
     majority: dict[str, Any]
 
 
-def readings(steps: int) -> tuple[int, ...]:
+def read_at(steps: int) -> tuple[int, ...]:
     """Numbers of steps up to `steps` after which answers are compared: 1, 2, 3, 4, 6, 8, 12, …"""
     found = {steps, *(n for e in range(20) for n in (2**e, 3 * 2**e))}
     return tuple(n for n in sorted(found) if n <= steps)
@@ -68,57 +105,44 @@ def groups(draws: int) -> list[tuple[int, int]]:
     return [(first, n) for n in sizes for first in range(0, draws - n + 1, n)]
 
 
-def steps_of(config: Config) -> int:
-    """T at inference: `eval.steps`, or the most of any layer in training."""
-    return config.eval.steps or max(config.model.steps)
+def make_vote_step(experiment: Experiment, draws: int, at_once: int = 0) -> jax.stages.Wrapped:
+    """The compiled step `(variables, batch) -> Votes`; draws are those of `Accuracy`.
 
+    With several layers, an answer after k steps is that of a network whose layers take k steps
+    each, or as many as they have, if that is fewer.
+    """
+    model, task, seed = oscillators(experiment), experiment.task, experiment.config.seed
+    lengths = steps_per_layer(experiment)
+    marks = read_at(max(lengths))
 
-def make_vote_step(model: Model, task: Task, config: Config, mesh: Mesh) -> jax.stages.Wrapped:
-    """The compiled step `(variables, batch) -> Votes`; the draws are those of `make_eval_step`."""
-    many = mesh.size > 1
-    like = jax.eval_shape(lambda: init_variables(model, task, config))
-    specs = variables_specs(like, mesh)
-    draws, steps = config.eval.votes, steps_of(config)
-    marks = readings(steps)
-
-    def answers(variables: dict[str, Any], batch: Batch, draw: Array):
+    def answers(variables: Variables, batch: Batch, draw: Array):
         """Predicted classes `[R, n, ...]` and energies `[R, n]` of a draw of each example."""
         keys = jax.vmap(
-            lambda k, example: jax.random.fold_in(
-                stream_key(config.seed, "evaluation phases", k), example
-            )
+            lambda k, example: jax.random.fold_in(stream_key(seed, "evaluation phases", k), example)
         )(draw, batch["id"])
-        theta = initial_phases(
-            keys,
-            model.phase_shape(batch["input"].shape[1:]),
-            kind=config.model.initial_phase,
-            scale=config.model.phase_scale,
-        )
+        theta = model.initial_phases(keys, batch["input"].shape[1:])
 
-        def run(steps: int | None, **more: Any):
-            return model.apply(variables, batch["input"], theta, steps=steps, energies=True, **more)
+        def run(steps: tuple[int, ...], **more: Any):
+            network = model.clone(steps=steps)
+            return network.apply(variables, batch["input"], theta, energies=True, **more)
 
-        if config.model.layers == 1:  # answers on the way are those of fewer steps
-            output: Any = run(steps, trajectory=True, readings=marks)
+        if model.layers == 1:  # answers on the way are those of fewer steps
+            output: Any = run(lengths, trajectory=True, read_at=marks)
             energies = output.layers[0].energies
             last = jnp.asarray(marks) - 1
-            return output.readings.argmax(-1), energies[last], energies.cumsum(0)[last]
+            return output.read_early.argmax(-1), energies[last], energies.cumsum(0)[last]
         found = []
         for mark in marks:
-            output = run(mark)
+            output = run(tuple(min(mark, length) for length in lengths))
             final = output.layers[-1].energies[-1]
             total = sum(layer.energies.sum(0) for layer in output.layers)
             found.append((output.logits.argmax(-1), final, total))
         return tuple(jnp.stack(x) for x in zip(*found, strict=True))
 
-    def vote(variables: dict[str, Any], batch: Batch) -> Votes:
-        if many:
-            params = sharding.whole_parameters(variables["params"], specs["params"])
-            variables = {**variables, "params": params}
-            batch = sharding.own_batch(batch)
+    def vote(variables: Variables, batch: Batch) -> Votes:
         rows = len(batch["id"])
         size = math.prod(model.phase_shape(batch["input"].shape[1:]))
-        together = config.eval.at_once or max(1, min(64, TOGETHER // size))
+        together = at_once or max(1, min(64, PHASES_TOGETHER // size))
         parts = -(-rows * draws // together)
         # Beyond the last draw of the last example, that one again.
         units = jnp.minimum(jnp.arange(parts * together), rows * draws - 1)
@@ -152,35 +176,60 @@ def make_vote_step(model: Model, task: Task, config: Config, mesh: Mesh) -> jax.
             """`[K, R, rows]` → `[R, rows, K]`."""
             return jnp.moveaxis(x, 0, -1)
 
-        votes = Votes(
+        return Votes(
             moved(final),
             moved(total),
             jax.tree.map(moved, over_all(predicted)),
             jax.tree.map(moved, over_all(decided)),
         )
-        if many:  # devices along the grid agree; the maximum tells JAX so
-            votes = jax.tree.map(lambda x: jax.lax.pmax(x, sharding.GRID), votes)
-        return votes
 
-    compute = sharding.per_device(
-        vote, mesh, in_specs=(specs, P(sharding.ROWS)), out_specs=P(None, sharding.ROWS)
-    )
-    return jax.jit(
-        lambda variables, batch: compute(variables, task.prepare(batch)),
-        in_shardings=(sharding.shardings(specs, mesh), sharding.by_row(mesh)),
-        out_shardings=sharding.replicated(mesh),
-        compiler_options=sharding.compiler_options(sharding.platform_of(mesh)),
+    return make_evaluation_step(
+        vote, task, experiment.variables_specs, experiment.mesh, out_specs=P(None, ROWS)
     )
 
 
-def collect(
-    vote_step: Any, variables: dict[str, Any], source: Source, config: Config, mesh: Mesh
-) -> Votes:
-    """The votes of all examples of a source, in its order."""
-    batches = evaluation_batches(source, config, mesh)
-    parts = [jax.device_get(vote_step(variables, sharding.put_batch(b, mesh))) for b in batches]
-    examples = min(config.eval.examples or len(source), len(source))
-    return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :examples], *parts)
+class Voting:
+    """Votes with every set of weights: tables, `voting.json` and `voting_*.png`.
+
+    Args:
+      experiment: of the weights.
+      draws: to choose from.
+      at_once: draws that a device works on together; 0: by their size.
+    """
+
+    def __init__(self, experiment: Experiment, draws: int, at_once: int = 0):
+        self._experiment = experiment
+        self.step = make_vote_step(experiment, draws, at_once)
+
+    def collect(self, variables: Variables, source: Source) -> Votes:
+        """The votes of all examples of a source, in its order."""
+        config, mesh = self._experiment.config, self._experiment.mesh
+        parts = [
+            jax.device_get(self.step(variables, put_batch(batch, mesh)))
+            for batch in evaluation_batches(source, config.eval, config.data, mesh)
+        ]
+        examples = evaluated_examples(source, config.eval)
+        return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :examples], *parts)
+
+    def report(
+        self, sets: Mapping[str, Variables], source: Source, workdir: Path, about: dict[str, Any]
+    ) -> dict[str, Any]:
+        marks = read_at(max(steps_per_layer(self._experiment)))
+        results: dict[str, Any] = {}
+        for name, variables in sets.items():
+            votes = self.collect(variables, source)
+            results[name] = {m: summarise(votes, marks, m) for m in votes.right}
+            for metric, result in results[name].items():
+                k, t = result["draws"], result["steps"]
+                head = f"{metric}, {name} weights: {k} draws, {t} steps"
+                print(f"\n{head}\n{table(result)}", flush=True)
+        if jax.process_index() == 0:
+            text = json.dumps(about | results, indent=1) + "\n"
+            write_atomically(workdir / "voting.json", text)
+            for name, by_metric in results.items():
+                title = f"Energy voting, {self._experiment.config.task.name}, {name} weights"
+                plot(workdir / f"voting_{name}.png", by_metric["accuracy"], title)
+        return {}
 
 
 # --- What the votes say ---------------------------------------------------------------------------
@@ -342,29 +391,3 @@ def plot(path: Path, result: dict[str, Any], title: str) -> None:
     left.legend(frameon=False, fontsize=8.5)
     figure.suptitle(f"{title}, {result['examples']:,} examples", fontsize=11)
     save_figure(figure, path, dpi=120)
-
-
-def run_votes(
-    experiment: Experiment,
-    sets: dict[str, Any],
-    source: Source,
-    workdir: Path,
-    about: dict[str, Any],
-) -> dict[str, Any]:
-    """Votes with every set of weights; prints tables, writes `voting.json` and `voting_*.png`."""
-    config, mesh = experiment.config, experiment.mesh
-    step = make_vote_step(experiment.model, experiment.task, config, mesh)
-    marks = readings(steps_of(config))
-    results: dict[str, Any] = {}
-    for name, variables in sets.items():
-        votes = collect(step, variables, source, config, mesh)
-        results[name] = {m: summarise(votes, marks, m) for m in votes.right}
-        for metric, result in results[name].items():
-            k, t = result["draws"], result["steps"]
-            print(f"\n{metric}, {name} weights: {k} draws, {t} steps\n{table(result)}", flush=True)
-    if jax.process_index() == 0:
-        write_atomically(workdir / "voting.json", json.dumps(about | results, indent=1) + "\n")
-        for name, by_metric in results.items():
-            title = f"Energy voting, {config.task}, {name} weights"
-            plot(workdir / f"voting_{name}.png", by_metric["accuracy"], title)
-    return results

@@ -1,16 +1,25 @@
-"""What all models have in common."""
+"""What all networks have in common: settings, output, and what oscillators can do besides."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.checks import at_least, one_of
+from wonn_jax.config import Component
 from wonn_jax.dist.grid import own_rows
-from wonn_jax.dist.placement import Placement
+from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.dynamics import Evolution, Watch, share_changed
-from wonn_jax.nn.oscillators import Until
+from wonn_jax.examples import Boards, Examples, Images
+from wonn_jax.kernels.attention import IMPLEMENTATIONS, refusal
+from wonn_jax.nn.coupling import NORMS
+from wonn_jax.nn.oscillators import Until, per_layer
+from wonn_jax.nn.phases import INITIAL_PHASES
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 class Output(NamedTuple):
@@ -19,36 +28,37 @@ class Output(NamedTuple):
     logits: of every cell `[B, H, W, classes]`, or of the picture `[B, classes]`.
     layers: one `Evolution` per layer of oscillators, on `[B, H, W, C]`; trajectories
       `[T, B, H, W, C]` and energies `[T, B]` are None unless asked for.
-    readings: the logits after fewer steps of the last layer `[readings, *logits.shape]`, or None.
+    read_early: the logits after fewer steps of the last layer `[len(read_at), *logits.shape]`, or
+      None.
     """
 
     logits: Array
     layers: tuple[Evolution, ...] = ()
-    readings: Array | None = None
+    read_early: Array | None = None
 
 
 class Stop(NamedTuple):
     """When an example stops before the last step, at inference.
 
-    signal: 'energy', of every layer for itself, or 'prediction', in the last layer: the others
-      then take all their steps.
-    limit: most steps of a layer that stops; None: as many as without.
-    tolerance: change that counts as none: of the energy, relative, or the share of the predicted
-      classes that change.
-    patience: steps in a row without one that it takes to stop.
+    signal: 'energy', of every layer separately, or 'prediction', in the last layer; the other
+      layers then take all their steps.
+    max_steps: of a layer that stops; None: as many as without.
+    tolerance: convergence threshold: of the relative change of the energy, or of the share of
+      predicted classes that change.
+    patience: consecutive steps below the threshold after which an example stops.
     """
 
     signal: str
-    limit: int | None = None
+    max_steps: int | None = None
     tolerance: float = 1e-3
     patience: int = 2
 
     def of_layer(self, last: bool, steps: int, predict: Callable[[Array], Array]) -> Until | None:
-        """For one layer, of so many steps; `predict` makes classes of the last one's phases."""
+        """The criterion for a layer of `steps` steps; `predict` maps its phases to classes."""
         if self.signal not in SIGNALS:
             raise ValueError(f"signal={self.signal!r} is unknown; use one of {SIGNALS}.")
-        limit = steps if self.limit is None else self.limit
-        until = Until(limit, self.tolerance, self.patience)
+        max_steps = steps if self.max_steps is None else self.max_steps
+        until = Until(max_steps, self.tolerance, self.patience)
         if self.signal == "energy":
             return until
         if not last:
@@ -60,12 +70,42 @@ SIGNALS = ("energy", "prediction")
 
 
 class Model(Protocol):
-    """A Flax module that the training loop can run; the parameters are all it holds."""
+    """A Flax module that can be trained; the parameters are all it holds.
+
+    It is called as `model(inputs, train=False, weight=None)`: inputs `[B, ...]` as the task
+    prepares them; `train` where statistics of the batch are used and move, and where randomness
+    is drawn (streams of random numbers: 'dropout'); weight `[B]` of 0 and 1, 0 for rows of padding.
+    It returns an `Output`. A network that is `Oscillatory` takes the initial phases besides.
+    """
+
+    def init(self, *args: Any, **kwargs: Any) -> Any: ...
+    def apply(self, *args: Any, **kwargs: Any) -> Any: ...
+    def clone(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+@runtime_checkable
+class Oscillatory(Protocol):
+    """A network of oscillators: it starts from phases, and T, energies and stopping are defined.
+
+    It is called as `model(inputs, theta, …)` with initial phases `[B, *phase_shape]`, and takes
+    `steps`, `trajectory`, `energies`, `read_at` and `stop`, see `GridModel`.
+
+    Attributes:
+      classes: of the output.
+      layers: L.
+      steps: T, one number for all layers or one for each.
+    """
 
     classes: int
+    layers: int
+    steps: tuple[int, ...]
 
     def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of one example's initial phases, from that of its input."""
+        ...
+
+    def initial_phases(self, keys: Array, input_shape: tuple[int, ...]) -> Array:
+        """Initial phases of a batch, rad, each example's drawn with its own key: `[B, …]`."""
         ...
 
     def init(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -73,26 +113,196 @@ class Model(Protocol):
     def clone(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
+# --- Settings ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Component):
+    """Settings of a network. A subclass adds its fields, `check`, and `build`."""
+
+    kind: ClassVar[str] = "model"
+    oscillatory: ClassVar[bool] = False  # whether what it builds is `Oscillatory`
+
+    precision: str = "float32"  # of the maps: float32 or bfloat16
+
+    @property
+    def dtype(self) -> Any:
+        """Of the maps."""
+        return jnp.bfloat16 if self.precision == "bfloat16" else jnp.float32
+
+    def check(self) -> None:
+        one_of("model.precision", self.precision, PRECISIONS)
+
+    def build(self, examples: Examples, placement: Placement = ALONE) -> Any:
+        """The network, a `Model`.
+
+        Args:
+          examples: of the task.
+          placement: devices that it runs on, inside `shard_map`.
+
+        Raises:
+          ValueError: examples of a kind that the network does not take.
+        """
+        raise NotImplementedError
+
+    def plain(self) -> Self:
+        """The same network with kernels whose operations can be counted, nothing recomputed."""
+        return self
+
+    def portable(self) -> Self:
+        """The same network with kernels that run on any device."""
+        return self
+
+    def check_platform(self, platform: str) -> None:
+        """Raises a ValueError if the network cannot run on 'cpu', 'gpu' or 'tpu'."""
+
+    def check_split(self, examples: Examples, parts: int) -> None:
+        """Raises a ValueError if the cells of an example cannot be split over `parts` devices."""
+        if parts > 1:
+            raise ValueError(
+                f"config.mesh.grid={parts} splits the cells of oscillators over devices, which "
+                f"config.model.name={self.name!r} does not support: --config.mesh.grid=1."
+            )
+
+    def boards(self, examples: Examples) -> Boards:
+        """`examples`, if they are boards; else raises a ValueError."""
+        if not isinstance(examples, Boards):
+            raise ValueError(
+                f"config.model.name={self.name!r} is a network for boards, the task has images."
+            )
+        return examples
+
+    def images(self, examples: Examples) -> Images:
+        """`examples`, if they are images; else raises a ValueError."""
+        if not isinstance(examples, Images):
+            raise ValueError(
+                f"config.model.name={self.name!r} is a network for images, the task has boards."
+            )
+        return examples
+
+
+@dataclasses.dataclass(frozen=True)
+class OscillatorConfig(ModelConfig):
+    """What the Winfree networks for boards and for images have in common."""
+
+    oscillatory: ClassVar[bool] = True
+
+    width: int = 128  # channels C
+    layers: int = 1  # L
+    steps: tuple[int, ...] = (24,)  # T, one for all layers or one for each
+    heads: int = 8  # of attention
+    step_size: float = 0.1  # γ, unit time
+    initial_phase: str = "noise"  # or 'zeros'
+    phase_scale: float = 0.1  # standard deviation of the noise, rad
+    norm: str = "group"  # of the coupling: group, token, none
+    attention: str = "auto"  # kernel: auto, plain, blockwise, cudnn, pallas
+    remat: int = 1  # recomputed in the backward pass: 0 nothing, 1 each step, k chunks of k too
+    keep_attention: bool = True  # but keep the attention outputs (kernels blockwise and pallas)
+
+    def check(self) -> None:
+        super().check()
+        one_of("model.initial_phase", self.initial_phase, INITIAL_PHASES)
+        one_of("model.norm", self.norm, NORMS)
+        one_of("model.attention", self.attention, IMPLEMENTATIONS)
+        at_least(1, "model", self, "width", "layers", "heads")
+        at_least(0, "model", self, "step_size", "phase_scale", "remat")
+        if not self.steps or min(self.steps) < 1:
+            raise ValueError(
+                f"config.model.steps={self.steps} must be at least 1: --config.model.steps=3."
+            )
+        per_layer(self.steps, self.layers, "config.model.steps")
+        if self.attends:
+            self._check_heads()
+            # What a kernel cannot take on its own device, it can take on none.
+            self.check_platform({"cudnn": "gpu", "pallas": "tpu"}.get(self.attention, ""))
+
+    @property
+    def attends(self) -> bool:
+        """Whether the coupling is attention."""
+        return True
+
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each layer."""
+        return (self.width,) * self.layers
+
+    def plain(self) -> Self:
+        attention = "plain" if self.attends else self.attention
+        return dataclasses.replace(self, attention=attention, remat=0)
+
+    def portable(self) -> Self:
+        return dataclasses.replace(self, attention="auto")
+
+    def _check_heads(self) -> None:
+        if self.width % (2 * self.heads) == 0:
+            return
+        fits = [h for h in range(1, self.width + 1) if self.width % (2 * h) == 0]
+        width = max(1, round(self.width / self.heads / 2)) * 2 * self.heads
+        nearest = f" or --config.model.heads={min(fits, key=lambda h: abs(h - self.heads))}"
+        raise ValueError(
+            f"config.model.width={self.width} is not divisible by twice config.model.heads="
+            f"{self.heads} (rotary codes turn the channels of a head in pairs); try "
+            f"--config.model.width={width}{nearest if fits else ''}."
+        )
+
+    def check_platform(self, platform: str) -> None:
+        if not self.attends:
+            return
+        for width in sorted(set(self.widths())):
+            dtype = jnp.dtype(self.precision)
+            if reason := refusal(self.attention, platform, width // self.heads, dtype):
+                raise ValueError(
+                    f"config.model.attention={self.attention!r} {reason}; use "
+                    "--config.model.attention=auto, or other heads, width or precision."
+                )
+
+    def check_rows(self, rows: int, unit: int, what: str, parts: int) -> None:
+        """Raises a ValueError if `rows` do not split into `parts`, each of whole units."""
+        if parts == 1:
+            return
+        if rows % (unit * parts):
+            fits = [n for n in range(1, rows // unit + 1) if rows % (unit * n) == 0]
+            raise ValueError(
+                f"config.mesh.grid={parts} does not split {what} into equal rows; it can be "
+                f"{', '.join(map(str, fits)) or 1}: --config.mesh.grid="
+                f"{max((n for n in fits if n < parts), default=1)}."
+            )
+        if self.attends and self.attention not in ("auto", "plain", "blockwise"):
+            raise ValueError(
+                f"config.model.attention={self.attention!r} cannot go round a ring of devices, "
+                f"which config.mesh.grid={parts} makes; use --config.model.attention=auto."
+            )
+
+    def common(self) -> dict[str, Any]:
+        """The fields that the modules of both networks take under the same names."""
+        names = [f.name for f in dataclasses.fields(OscillatorConfig) if f.name != "precision"]
+        return {name: getattr(self, name) for name in names} | {"dtype": self.dtype}
+
+
 def read_early(
     read: Callable[[Array], Array],
     records: Sequence[Evolution],
-    steps: tuple[int, ...],
+    read_at: tuple[int, ...],
     placement: Placement,
 ) -> Array | None:
-    """What `read` makes of the last layer's phases after so many of its steps, None of no steps.
+    """What `read` makes of the last layer's phases after fewer steps; None if `read_at` is empty.
+
+    Args:
+      read: from phases to logits.
+      records: of all layers.
+      read_at: numbers of steps.
+      placement: of the network.
 
     Raises:
-      ValueError: readings without a trajectory, or beyond its end.
+      ValueError: `read_at` without a trajectory, or beyond its end.
     """
-    if not steps:
+    if not read_at:
         return None
     trajectory = records[-1].trajectory
-    if trajectory is None or not 1 <= min(steps) <= max(steps) <= len(trajectory):
+    if trajectory is None or not 1 <= min(read_at) <= max(read_at) <= len(trajectory):
         raise ValueError(
-            f"readings={steps} need trajectory=True and numbers from 1 to the steps of the last "
+            f"read_at={read_at} needs trajectory=True and numbers from 1 to the steps of the last "
             "layer."
         )
     # One after the other: memory is that of one.
-    return jax.lax.map(
-        lambda x: read(own_rows(x, placement.grid)), trajectory[jnp.asarray(steps) - 1]
-    )
+    steps = trajectory[jnp.asarray(read_at) - 1]
+    return jax.lax.map(lambda x: read(own_rows(x, placement.grid)), steps)

@@ -4,20 +4,27 @@ The architecture is that of the WONN paper (arXiv 2605.20922) in the details of 
 implementation, with which `wonn_jax.interop.verify` compares it.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.config import register
 from wonn_jax.dist.grid import all_rows, own_rows
 from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.dynamics import wrap
-from wonn_jax.models.base import Output, Stop, read_early
+from wonn_jax.examples import Examples
+from wonn_jax.models.base import OscillatorConfig, Output, Stop, read_early
 from wonn_jax.nn.coupling import norm_groups
 from wonn_jax.nn.layers import conv
 from wonn_jax.nn.oscillators import OscillatorLayer, per_layer
+from wonn_jax.nn.phases import initial_phases
 from wonn_jax.nn.transitions import FrequencyTransition, PhaseTransition, Readout
+
+INJECT = ("all", "given")
+"""Cells to which the input frequencies are added again from the second layer on."""
 
 
 class GridModel(nn.Module):
@@ -37,7 +44,8 @@ class GridModel(nn.Module):
         cells (Maze) or on the 'given' ones (Sudoku).
       norm: of the coupling, see `AttentionCoupling`.
       attention, remat, keep_attention: see `OscillatorLayer`.
-      placement: mesh axes inside `shard_map`, and the platform.
+      initial_phase, phase_scale: of `initial_phases`, see `nn.phases`.
+      placement: devices that it runs on, inside `shard_map`.
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
 
@@ -53,6 +61,8 @@ class GridModel(nn.Module):
     attention: str = "auto"
     remat: int = 0
     keep_attention: bool = True
+    initial_phase: str = "noise"
+    phase_scale: float = 0.1
     placement: Placement = ALONE
     dtype: Any = jnp.float32
 
@@ -63,6 +73,11 @@ class GridModel(nn.Module):
     def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the initial phases of one board `[H, W]`: `[H, W, C]`."""
         return (*input_shape, self.width)
+
+    def initial_phases(self, keys: Array, input_shape: tuple[int, ...]) -> Array:
+        """Initial phases of a batch `[B, H, W, C]`, rad, from one key per example `[B]`."""
+        shape = self.phase_shape(input_shape)
+        return initial_phases(keys, shape, kind=self.initial_phase, scale=self.phase_scale)
 
     @nn.compact
     def __call__(
@@ -76,7 +91,7 @@ class GridModel(nn.Module):
         steps: int | None = None,
         trajectory: bool = False,
         energies: bool = False,
-        readings: tuple[int, ...] = (),
+        read_at: tuple[int, ...] = (),
         stop: Stop | None = None,
     ) -> Output:
         """Runs the network; inputs and logits are whole even if `placement` splits the grid.
@@ -90,10 +105,12 @@ class GridModel(nn.Module):
           train: batch statistics instead of running ones, which move ('batch_stats' mutable).
           steps: T at inference, if not that of training.
           trajectory, energies: record these in every layer.
-          readings: numbers of steps of the last layer after which to read the answer, too; they
-            need `trajectory`.
+          read_at: numbers of steps of the last layer after which to read the answer, too; needs
+            `trajectory`.
           stop: when each example stops before the last step; nothing is recorded then.
         """
+        if self.inject not in INJECT:
+            raise ValueError(f"inject={self.inject!r} is unknown; use one of {', '.join(INJECT)}.")
         table = self.param("frequency", nn.initializers.normal(1.0), (self.tokens, self.width))
         tokens, theta = (own_rows(x, self.placement.grid) for x in (tokens, theta))
         omega_in = table.astype(self.phase_dtype)[tokens]
@@ -151,5 +168,25 @@ class GridModel(nn.Module):
             records.append(evolution)
 
         return Output(
-            read(theta), tuple(records), read_early(read, records, readings, self.placement)
+            read(theta), tuple(records), read_early(read, records, read_at, self.placement)
         )
+
+
+@register("winfree_grid")
+@dataclasses.dataclass(frozen=True)
+class GridConfig(OscillatorConfig):
+    """Settings of the Winfree network for boards."""
+
+    def build(self, examples: Examples, placement: Placement = ALONE) -> GridModel:
+        boards = self.boards(examples)
+        return GridModel(
+            tokens=boards.tokens,
+            classes=boards.classes,
+            inject="given" if boards.givens else "all",
+            placement=placement,
+            **self.common(),
+        )
+
+    def check_split(self, examples: Examples, parts: int) -> None:
+        rows = self.boards(examples).height
+        self.check_rows(rows, 1, f"config.data.height={rows}", parts)

@@ -4,18 +4,23 @@ The architecture is that of the WONN paper (arXiv 2605.20922) in the details of 
 implementation, with which `wonn_jax.interop.verify` compares it.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.checks import at_least, no_effect, one_of
+from wonn_jax.config import register
 from wonn_jax.dist.grid import mean_over, own_rows
 from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.dynamics import wrap
-from wonn_jax.models.base import Output, Stop, read_early
+from wonn_jax.examples import Examples
+from wonn_jax.models.base import OscillatorConfig, Output, Stop, read_early
 from wonn_jax.nn.layers import BatchNorm, conv, dense
-from wonn_jax.nn.oscillators import OscillatorLayer, per_layer
+from wonn_jax.nn.oscillators import COUPLINGS, OscillatorLayer, per_layer
+from wonn_jax.nn.phases import initial_phases
 from wonn_jax.nn.transitions import FrequencyTransition, PhaseTransition, Readout
 
 KERNELS = (7, 5, 5, 3, 3, 3)
@@ -53,7 +58,8 @@ class ImageModel(nn.Module):
         layer, the second, …
       transition_bias: whether the phase transitions have a bias (the paper's ImageNet-100 models).
       readout_side: side of the readout's first convolution, 3 or 1.
-      placement: mesh axes inside `shard_map`, and the platform.
+      initial_phase, phase_scale: of `initial_phases`, see `nn.phases`.
+      placement: devices that it runs on, inside `shard_map`.
       dtype: of the maps; phases, energies and norms are float32 at least.
     """
 
@@ -75,6 +81,8 @@ class ImageModel(nn.Module):
     attention: str = "auto"
     remat: int = 0
     keep_attention: bool = True
+    initial_phase: str = "noise"
+    phase_scale: float = 0.01
     placement: Placement = ALONE
     dtype: Any = jnp.float32
 
@@ -87,6 +95,11 @@ class ImageModel(nn.Module):
         height, width = input_shape[:2]
         return (height // self.patch, width // self.patch, self.width)
 
+    def initial_phases(self, keys: Array, input_shape: tuple[int, ...]) -> Array:
+        """Initial phases of a batch `[B, H/p, W/p, C]`, rad, from one key per example `[B]`."""
+        shape = self.phase_shape(input_shape)
+        return initial_phases(keys, shape, kind=self.initial_phase, scale=self.phase_scale)
+
     @nn.compact
     def __call__(
         self,
@@ -98,10 +111,10 @@ class ImageModel(nn.Module):
         steps: int | None = None,
         trajectory: bool = False,
         energies: bool = False,
-        readings: tuple[int, ...] = (),
+        read_at: tuple[int, ...] = (),
         stop: Stop | None = None,
     ) -> Output:
-        """Runs the network; inputs are whole even if `placement` splits the grid.
+        """Runs the network; where `placement` splits the grid, inputs are whole all the same.
 
         Args:
           images: normalised pictures `[B, H, W, 3]`.
@@ -110,8 +123,8 @@ class ImageModel(nn.Module):
           train: batch statistics instead of running ones, which move ('batch_stats' mutable).
           steps: T of every layer at inference, if not that of training.
           trajectory, energies: record these in every layer.
-          readings: numbers of steps of the last layer after which to read the answer, too; they
-            need `trajectory`.
+          read_at: numbers of steps of the last layer after which to read the answer, too; needs
+            `trajectory`.
           stop: when each example stops before the last step; nothing is recorded then.
         """
         widths = layer_widths(self.width, self.layers, self.widening)
@@ -173,7 +186,7 @@ class ImageModel(nn.Module):
             records.append(evolution)
 
         return Output(
-            read(theta), tuple(records), read_early(read, records, readings, self.placement)
+            read(theta), tuple(records), read_early(read, records, read_at, self.placement)
         )
 
     def _stem(self, images: Array, train: bool, weight: Array | None) -> Array:
@@ -190,3 +203,93 @@ class ImageModel(nn.Module):
         )
         norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype, name="stem_norm")
         return nn.relu(norm(stem(images), train=train, weight=weight))
+
+
+@register("winfree_image")
+@dataclasses.dataclass(frozen=True)
+class ImageConfig(OscillatorConfig):
+    """Settings of the Winfree network for images."""
+
+    layers: int = 6
+    steps: tuple[int, ...] = (3,)
+    phase_scale: float = 0.01
+    interaction: str = "trig"  # S and I: trig, mlp (learned)
+    group: int = 2  # N, side of the patches of oscillators that emit an influence together
+    coupling: str = "attention"  # or convolution
+    kernels: tuple[int, ...] = KERNELS  # of the convolution: one for all, or layer by layer
+    widening: bool = False  # C, 2C, 2C, 4C, … over the layers
+    patch: int = 1  # side of the stem's patches, pixels; 1: a 3×3 convolution at every pixel
+    transition_bias: bool = False  # of the phase transitions
+    readout_side: int = 3  # of the readout's first convolution: 3 or 1
+
+    @property
+    def attends(self) -> bool:
+        return self.coupling == "attention"
+
+    def widths(self) -> tuple[int, ...]:
+        return layer_widths(self.width, self.layers, self.widening)
+
+    def check(self) -> None:
+        at_least(1, "model", self, "layers", "group", "patch")
+        if self.widening and self.layers < 4:
+            raise ValueError(
+                f"config.model.widening=True needs at least 4 layers (C, 2C, 2C, 4C, …), not "
+                f"config.model.layers={self.layers}: --config.model.layers=6, say."
+            )
+        super().check()
+        one_of("model.interaction", self.interaction, ("trig", "mlp"))
+        one_of("model.coupling", self.coupling, COUPLINGS)
+        if self.readout_side not in (1, 3):
+            raise ValueError(
+                f"config.model.readout_side={self.readout_side} must be 1 or 3: "
+                "--config.model.readout_side=3."
+            )
+        if not self.kernels or min(self.kernels) < 1 or any(k % 2 == 0 for k in self.kernels):
+            raise ValueError(
+                f"config.model.kernels={self.kernels} must be odd numbers from 1: "
+                "--config.model.kernels='(3,)', say."
+            )
+        if self.attends:
+            no_effect("model", self, "on a coupling by attention", "kernels")
+        else:
+            per_layer(self.kernels[: self.layers], self.layers, "config.model.kernels")
+            no_effect("model", self, "on a coupling by convolution", "heads", "attention")
+
+    def unused(self) -> dict[str, str]:
+        why = "model.coupling=convolution has no attention"
+        return {} if self.attends else {"keep_attention": why}
+
+    def build(self, examples: Examples, placement: Placement = ALONE) -> ImageModel:
+        images = self.images(examples)
+        if images.side < self.patch:
+            raise ValueError(
+                f"config.model.patch={self.patch} is larger than the image, config.data.image_size="
+                f"{images.side}; use --config.model.patch=1."
+            )
+        side = images.side // self.patch
+        if self.group > side:
+            raise ValueError(
+                f"config.model.group={self.group} does not fit on a grid of {side}×{side} "
+                f"oscillators (config.data.image_size={images.side}, config.model.patch="
+                f"{self.patch}); it must be at most {side}."
+            )
+        return ImageModel(
+            classes=images.classes,
+            interaction=self.interaction,
+            group=self.group,
+            coupling=self.coupling,
+            kernels=self.kernels,
+            widening=self.widening,
+            patch=self.patch,
+            transition_bias=self.transition_bias,
+            readout_side=self.readout_side,
+            placement=placement,
+            **self.common(),
+        )
+
+    def check_split(self, examples: Examples, parts: int) -> None:
+        rows = self.images(examples).side
+        what = (
+            f"config.data.image_size={rows} in patches of {self.patch} and groups of {self.group}"
+        )
+        self.check_rows(rows, self.patch * self.group, what, parts)

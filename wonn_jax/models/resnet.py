@@ -4,15 +4,19 @@ The CIFAR form of ResNet-18 (He et al., arXiv 1512.03385): basic blocks behind a
 stride 1, no pooling before them.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.checks import at_least
+from wonn_jax.config import register
 from wonn_jax.dist.placement import ALONE, Placement
+from wonn_jax.examples import Examples
 from wonn_jax.kernels.cpu.convolution import convolve
-from wonn_jax.models.base import Output
+from wonn_jax.models.base import ModelConfig, Output
 from wonn_jax.nn.layers import BatchNorm, dense
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -25,7 +29,7 @@ class ResNet(nn.Module):
       classes: number of classes.
       width: channels of the first stage.
       blocks: number of blocks in each stage.
-      placement: mesh axes inside `shard_map`, and the platform.
+      placement: devices that it runs on, inside `shard_map`.
       dtype: of the maps; statistics of norms and logits are float32 at least.
     """
 
@@ -35,15 +39,10 @@ class ResNet(nn.Module):
     placement: Placement = ALONE
     dtype: Any = jnp.float32
 
-    def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of one example's initial phases: there are none."""
-        return (0,)
-
     @nn.compact
     def __call__(
         self,
         images: Array,
-        theta: Array | None = None,
         *,
         weight: Array | None = None,
         train: bool = False,
@@ -52,7 +51,6 @@ class ResNet(nn.Module):
 
         Args:
           images: `[B, H, W, 3]`, normalised.
-          theta: `[B, 0]` or None; not read.
           weight: `[B]` of 0 and 1: examples of weight 0 are padding, unseen by BatchNorm.
           train: batch statistics instead of running ones, which move ('batch_stats' mutable).
         """
@@ -95,3 +93,25 @@ class ResNet(nn.Module):
         x = x.astype(jnp.promote_types(self.dtype, jnp.float32)).mean((1, 2))
         x = dense(x.shape[-1], self.classes, dtype=self.dtype, name="logits")(x)
         return Output(x.astype(jnp.promote_types(self.dtype, jnp.float32)))
+
+
+@register("resnet")
+@dataclasses.dataclass(frozen=True)
+class ResNetConfig(ModelConfig):
+    """Settings of the residual network; by default the CIFAR form of ResNet-18."""
+
+    width: int = 64  # channels of the first stage
+    blocks: tuple[int, ...] = (2, 2, 2, 2)  # of each stage
+
+    def check(self) -> None:
+        super().check()
+        at_least(1, "model", self, "width")
+        if not self.blocks or min(self.blocks) < 1:
+            raise ValueError(
+                f"config.model.blocks={self.blocks} must be numbers from 1, one for each stage: "
+                "--config.model.blocks='(2, 2, 2, 2)'."
+            )
+
+    def build(self, examples: Examples, placement: Placement = ALONE) -> ResNet:
+        classes = self.images(examples).classes
+        return ResNet(classes, self.width, self.blocks, placement=placement, dtype=self.dtype)

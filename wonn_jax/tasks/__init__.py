@@ -1,11 +1,20 @@
-"""Tasks: what a batch is, its loss and its metrics."""
+"""Tasks: what a batch is, its loss, its metrics, and how its examples are drawn."""
 
-from wonn_jax.tasks.base import Batch, Task
+from wonn_jax.tasks.base import Batch, Task, TaskConfig
 from wonn_jax.tasks.boards import BoardTask
-from wonn_jax.tasks.image import ImageTask
-from wonn_jax.tasks.maze import MazeTask
-from wonn_jax.tasks.sudoku import SudokuTask
+from wonn_jax.tasks.image import ImageConfig, ImageTask
+from wonn_jax.tasks.maze import MazeConfig, MazeTask
+from wonn_jax.tasks.sudoku import SudokuConfig, SudokuTask
 
-TASKS: dict[str, type[Task]] = {"maze": MazeTask, "sudoku": SudokuTask, "image": ImageTask}
-
-__all__ = ["TASKS", "Batch", "BoardTask", "ImageTask", "MazeTask", "SudokuTask", "Task"]
+__all__ = [
+    "Batch",
+    "BoardTask",
+    "ImageConfig",
+    "ImageTask",
+    "MazeConfig",
+    "MazeTask",
+    "SudokuConfig",
+    "SudokuTask",
+    "Task",
+    "TaskConfig",
+]

@@ -1,13 +1,18 @@
-"""The contract of a task: what a batch is, its loss, its metrics."""
+"""The contract of a task: what a batch is, its loss, its metrics, how its examples are drawn."""
 
 import abc
+import collections
 import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, ShapeDtypeStruct
 
-from wonn_jax.config import Config
+from wonn_jax.config import Component
+from wonn_jax.data.base import Augmentation, DataSet
 
 Batch = dict[str, Array]
 """`input` and `target` of every example, `id` `[B]`, its number in the split, −1 for a row of
@@ -23,19 +28,19 @@ def row_weight(batch: Batch) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """A task turns logits and a batch into a loss and into counts that can be added up."""
+    """Turns logits and a batch into a loss, and into counts that can be added up.
 
-    name: ClassVar[str]
-    examples: ClassVar[str]  # what they are called, in the plural
-    weight_names: ClassVar[tuple[str, ...]]  # what config.loss_weights weighs
+    Attributes:
+      examples: what an example looks like.
+    """
 
-    @classmethod
+    examples: Any
+
+    noun: ClassVar[str]  # what examples are called, in the plural
+    draws_inputs: ClassVar[bool] = False  # whether `save_inputs` draws anything
+
     @abc.abstractmethod
-    def from_config(cls, config: Config) -> Self:
-        """The task of an experiment."""
-
-    @abc.abstractmethod
-    def abstract_batch(self, config: Config, rows: int) -> dict[str, ShapeDtypeStruct]:
+    def abstract_batch(self, rows: int) -> dict[str, ShapeDtypeStruct]:
         """Shapes and dtypes of a batch as it comes from the data."""
 
     def prepare(self, batch: Batch, key: Array | None = None) -> Batch:
@@ -58,7 +63,7 @@ class Task(abc.ABC):
         """Sums over the batch that are worth computing at every step; they add over batches."""
 
     @abc.abstractmethod
-    def training_metrics(self, counts: dict[str, float]) -> dict[str, float]:
+    def training_metrics(self, counts: Mapping[str, float]) -> dict[str, float]:
         """Metrics from added-up `training_counts`, 'loss' and 'accuracy' among them."""
 
     @abc.abstractmethod
@@ -70,8 +75,60 @@ class Task(abc.ABC):
         """Whether predicted classes are right, `[B]` booleans by the name of the metric."""
 
     @abc.abstractmethod
-    def summarise(self, counts: dict[str, float]) -> dict[str, float]:
+    def summarise(self, counts: Mapping[str, float]) -> dict[str, float]:
         """Metrics from added-up counts; one division each."""
+
+    def metric_names(self) -> list[str]:
+        """Names of the metrics that `summarise` gives."""
+        return list(self.summarise(collections.defaultdict(float)))
+
+    @abc.abstractmethod
+    def save_predictions(
+        self,
+        path: Path,
+        batch: Mapping[str, np.ndarray],
+        predictions: Mapping[str, np.ndarray],
+        title: str,
+        class_names: Sequence[str] = (),
+    ) -> None:
+        """Draws examples and what is predicted for them as PNG.
+
+        Args:
+          path: PNG to write.
+          batch: `n` examples, as the data gives them.
+          predictions: predicted classes by name of the weights, the shape of the targets.
+          title: of the picture.
+          class_names: names of the classes, where the data has some.
+        """
+
+    def save_inputs(  # noqa: B027, most tasks have nothing to draw, see `draws_inputs`
+        self, path: Path, batch: Mapping[str, Array], title: str, class_names: Sequence[str] = ()
+    ) -> None:
+        """Draws a prepared training batch as PNG, where augmentation is worth looking at."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig(Component):
+    """Settings of a task."""
+
+    kind: ClassVar[str] = "task"
+
+    def build(self, data: DataSet, augment: Augmentation) -> Task:
+        """The task on these data.
+
+        Raises:
+          ValueError: data or augmentation of another kind of task.
+        """
+        raise NotImplementedError
+
+    def expect(self, field: str, found: Component, kind: type) -> Any:
+        """`found`, if it is of `kind`; else raises a ValueError."""
+        if not isinstance(found, kind):
+            raise ValueError(
+                f"config.{field}.name={found.name!r} does not go with config.task.name="
+                f"{self.name!r}; a card picks components that fit each other."
+            )
+        return found
 
 
 def ratio(part: float, whole: float) -> float:

@@ -2,14 +2,21 @@
 
 import abc
 import dataclasses
-from typing import ClassVar, Self
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, ShapeDtypeStruct
 
-from wonn_jax.config import Config
-from wonn_jax.tasks.base import Batch, Counts, Task, ratio, row_weight
+from wonn_jax.data.augment import NoAugmentation
+from wonn_jax.data.base import Augmentation, BoardData, DataSet
+from wonn_jax.examples import Boards
+from wonn_jax.tasks import pictures
+from wonn_jax.tasks.base import Batch, Counts, Task, TaskConfig, ratio, row_weight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,22 +25,18 @@ class BoardTask(Task):
     `[B, H, W]`.
 
     Attributes:
-      loss_weights: meaning and default are the task's.
+      examples: size of the boards, tokens and classes.
+      loss_weights: their meaning is the task's.
     """
 
-    loss_weights: tuple[float, ...] = ()
+    examples: Boards
+    loss_weights: tuple[float, ...]
 
-    examples: ClassVar[str] = "boards"
-    tokens: ClassVar[int]
-    classes: ClassVar[tuple[str, ...]]
-    inject: ClassVar[str]
+    noun: ClassVar[str] = "boards"
+    kind: ClassVar[str]
 
-    @classmethod
-    def from_config(cls, config: Config) -> Self:
-        return cls(config.loss_weights) if config.loss_weights else cls()
-
-    def abstract_batch(self, config: Config, rows: int) -> dict[str, ShapeDtypeStruct]:
-        board = (rows, config.data.height, config.data.width)
+    def abstract_batch(self, rows: int) -> dict[str, ShapeDtypeStruct]:
+        board = (rows, self.examples.height, self.examples.width)
         return {
             "input": ShapeDtypeStruct(board, jnp.int32),
             "target": ShapeDtypeStruct(board, jnp.int32),
@@ -69,12 +72,54 @@ class BoardTask(Task):
         right = (predicted == batch["target"]) | ~counted(batch)
         return {"accuracy": right.all((1, 2))}
 
-    def training_metrics(self, counts: dict[str, float]) -> dict[str, float]:
+    def training_metrics(self, counts: Mapping[str, float]) -> dict[str, float]:
         return {
             "loss": ratio(counts["loss"], counts["cells"]),
             "accuracy": ratio(counts["exact"], counts["boards"]),
             "cell_accuracy": ratio(counts["cells_right"], counts["cells"]),
         }
+
+    def save_predictions(
+        self,
+        path: Path,
+        batch: Mapping[str, np.ndarray],
+        predictions: Mapping[str, np.ndarray],
+        title: str,
+        class_names: Sequence[str] = (),
+    ) -> None:
+        pictures.save_predictions(
+            path, self.kind, batch["input"], batch["target"], dict(predictions), title
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardTaskConfig(TaskConfig):
+    """Settings of a task on boards."""
+
+    loss_weights: tuple[float, ...] = ()
+
+    tokens: ClassVar[int]
+    classes: ClassVar[tuple[str, ...]]
+    weight_names: ClassVar[tuple[str, ...]]
+    data: ClassVar[type[BoardData]]
+    task: ClassVar[type[BoardTask]]
+    givens: ClassVar[bool] = False
+
+    def check(self) -> None:
+        weights = self.loss_weights
+        if len(weights) != len(self.weight_names):
+            raise ValueError(
+                f"config.task.loss_weights={weights} has {len(weights)} weights; {self.name} takes "
+                f"{len(self.weight_names)}, of {', '.join(self.weight_names)}."
+            )
+        if not all(math.isfinite(w) and w >= 0 for w in weights):
+            raise ValueError(f"config.task.loss_weights={weights} must not be negative.")
+
+    def build(self, data: DataSet, augment: Augmentation) -> BoardTask:
+        height, width = self.expect("data", data, self.data).shape
+        self.expect("augment", augment, NoAugmentation)
+        examples = Boards(height, width, self.tokens, len(self.classes), self.givens)
+        return self.task(examples, self.loss_weights)
 
 
 def counted(batch: Batch) -> Array:

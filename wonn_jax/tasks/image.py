@@ -1,61 +1,59 @@
 """Image classification: what is done to a batch on the device, cross-entropy, top-1 and top-5."""
 
 import dataclasses
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, ShapeDtypeStruct
 
-from wonn_jax.config import Config
+from wonn_jax.checks import share
+from wonn_jax.config import register
+from wonn_jax.data.augment import ImageAugmentation
+from wonn_jax.data.base import Augmentation, DataSet
+from wonn_jax.data.images import ImageData
 from wonn_jax.data.mixing import cutmix, normalise, random_erasing
+from wonn_jax.examples import Images
 from wonn_jax.rng import example_keys
-from wonn_jax.tasks.base import Batch, Counts, Task, ratio, row_weight
+from wonn_jax.tasks import pictures
+from wonn_jax.tasks.base import Batch, Counts, Task, TaskConfig, ratio, row_weight
+
+SHOWN = 32
+"""Images of a training batch that `save_inputs` draws at most."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageTask(Task):
-    """A batch has `input` pictures `[B, H, W, 3]`, uint8, and `target` classes `[B]`.
+    """A batch has `input` images `[B, H, W, 3]`, uint8, and `target` classes `[B]`.
 
-    `prepare` normalises the pictures; where CutMix is on, it adds `other`, the class of the
-    picture each one was mixed with, and `share` `[B]`, how much of its own is left.
+    `prepare` normalises the images; where CutMix is on, it adds `other`, the class of the
+    image each one was mixed with, and `share` `[B]`, how much of its own is left.
 
     Attributes:
-      classes: number of classes.
-      mean, deviation: of the channels of the data set, of values from 0 to 1.
+      examples: size of the images and number of classes.
+      mean, std: of the channels of the data set, of values from 0 to 1.
       label_smoothing: share of the target spread evenly over all classes (in training).
-      erasing: probability of random erasing, per picture.
+      erasing: probability of random erasing, per image.
       cutmix, cutmix_alpha: probability of CutMix, per batch, and its α.
     """
 
-    classes: int
+    examples: Images
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     label_smoothing: float = 0.0
     erasing: float = 0.0
     cutmix: float = 0.0
     cutmix_alpha: float = 1.0
 
-    name: ClassVar[str] = "image"
-    examples: ClassVar[str] = "images"
-    weight_names: ClassVar[tuple[str, ...]] = ()
+    noun: ClassVar[str] = "images"
+    draws_inputs: ClassVar[bool] = True
 
-    @classmethod
-    def from_config(cls, config: Config) -> Self:
-        data, augment = config.data, config.augment
-        return cls(
-            data.classes,
-            data.mean,
-            data.deviation,
-            config.train.label_smoothing,
-            augment.erasing,
-            augment.cutmix,
-            augment.cutmix_alpha,
-        )
-
-    def abstract_batch(self, config: Config, rows: int) -> dict[str, ShapeDtypeStruct]:
-        side = config.data.image_size
+    def abstract_batch(self, rows: int) -> dict[str, ShapeDtypeStruct]:
+        side = self.examples.side
         return {
             "input": ShapeDtypeStruct((rows, side, side, 3), jnp.uint8),
             "target": ShapeDtypeStruct((rows,), jnp.int32),
@@ -63,7 +61,7 @@ class ImageTask(Task):
         }
 
     def prepare(self, batch: Batch, key: Array | None = None) -> Batch:
-        images = normalise(batch["input"], self.mean, self.deviation)
+        images = normalise(batch["input"], self.mean, self.std)
         batch = {**batch, "input": images}
         if key is None:
             return batch
@@ -80,7 +78,7 @@ class ImageTask(Task):
         return batch
 
     def loss_sum(self, logits: Array, batch: Batch) -> Array:
-        """Cross-entropy summed over the pictures, a scalar; smoothed and mixed in training only."""
+        """Cross-entropy summed over the images, a scalar; smoothed and mixed in training only."""
         entropy = self._entropy(logits, batch["target"])
         if "share" in batch:
             other = self._entropy(logits, batch["other"])
@@ -88,11 +86,13 @@ class ImageTask(Task):
         return (entropy * row_weight(batch)).sum()
 
     def _entropy(self, logits: Array, target: Array) -> Array:
-        goal = optax.smooth_labels(jax.nn.one_hot(target, self.classes), self.label_smoothing)
+        goal = optax.smooth_labels(
+            jax.nn.one_hot(target, self.examples.classes), self.label_smoothing
+        )
         return optax.softmax_cross_entropy(logits, goal)
 
     def loss_count(self, batch: Batch) -> Array:
-        """What `loss_sum` is divided by: the number of pictures, a scalar."""
+        """What `loss_sum` is divided by: the number of images, a scalar."""
         return row_weight(batch).sum()
 
     def training_counts(self, logits: Array, batch: Batch) -> Counts:
@@ -103,7 +103,7 @@ class ImageTask(Task):
             "right": (right * row_weight(batch)).sum(),
         }
 
-    def training_metrics(self, counts: dict[str, float]) -> dict[str, float]:
+    def training_metrics(self, counts: Mapping[str, float]) -> dict[str, float]:
         return {
             "loss": ratio(counts["loss"], counts["images"]),
             "accuracy": ratio(counts["right"], counts["images"]),
@@ -114,7 +114,7 @@ class ImageTask(Task):
         own = jnp.take_along_axis(logits, batch["target"][:, None], axis=-1)
         # The lower number wins a tie, as it does in argmax.
         ahead = logits > own
-        ahead |= (logits == own) & (jnp.arange(self.classes) < batch["target"][:, None])
+        ahead |= (logits == own) & (jnp.arange(self.examples.classes) < batch["target"][:, None])
         return plain.training_counts(logits, batch) | {
             "right_5": ((ahead.sum(-1) < 5) * row_weight(batch)).sum()
         }
@@ -122,6 +122,56 @@ class ImageTask(Task):
     def verdicts(self, predicted: Array, batch: Batch) -> dict[str, Array]:
         return {"accuracy": predicted == batch["target"]}
 
-    def summarise(self, counts: dict[str, float]) -> dict[str, float]:
+    def summarise(self, counts: Mapping[str, float]) -> dict[str, float]:
         top_5 = ratio(counts["right_5"], counts["images"])
         return self.training_metrics(counts) | {"top_5": top_5}
+
+    def save_predictions(
+        self,
+        path: Path,
+        batch: Mapping[str, np.ndarray],
+        predictions: Mapping[str, np.ndarray],
+        title: str,
+        class_names: Sequence[str] = (),
+    ) -> None:
+        pictures.save_predictions(
+            path, "image", batch["input"], batch["target"], dict(predictions), title, class_names
+        )
+
+    def save_inputs(
+        self, path: Path, batch: Mapping[str, Array], title: str, class_names: Sequence[str] = ()
+    ) -> None:
+        # As many as are worth looking at, and no padding; CutMix has mixed the whole batch.
+        rows = range(min(SHOWN, int((batch["id"] >= 0).sum())))
+        images = np.asarray(batch["input"][: len(rows)]) * self.std + self.mean
+        captions = [class_names[batch["target"][row]] for row in rows]
+        if "share" in batch:
+            for row, own in zip(rows, batch["share"], strict=False):
+                if own < 1:
+                    other = class_names[batch["other"][row]]
+                    captions[row] += f" {100 * own:.0f} %, {other}"
+        pictures.save_images(path, images, captions, title)
+
+
+@register("image")
+@dataclasses.dataclass(frozen=True)
+class ImageConfig(TaskConfig):
+    """Settings of image classification."""
+
+    label_smoothing: float = 0.0  # share of the target spread over all classes, in training
+
+    def check(self) -> None:
+        share("task", self, "label_smoothing", one=False)
+
+    def build(self, data: DataSet, augment: Augmentation) -> ImageTask:
+        found: ImageData = self.expect("data", data, ImageData)
+        changes: ImageAugmentation = self.expect("augment", augment, ImageAugmentation)
+        return ImageTask(
+            Images(found.image_size, found.classes),
+            found.mean,
+            found.std,
+            self.label_smoothing,
+            changes.erasing,
+            changes.cutmix,
+            changes.cutmix_alpha,
+        )

@@ -5,29 +5,29 @@ shortest paths is ours, since every maze of the benchmark has more than one.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.config import register
+from wonn_jax.data.maze import Mazes
 from wonn_jax.tasks.base import Batch, Counts, ratio, row_weight
-from wonn_jax.tasks.boards import BoardTask, counted
+from wonn_jax.tasks.boards import BoardTask, BoardTaskConfig, counted
 
 WALL, FREE, START, GOAL, PATH = range(5)
+
+
+CLASSES = ("wall", "free", "start", "goal", "path")
 
 
 @dataclasses.dataclass(frozen=True)
 class MazeTask(BoardTask):
     """`loss_weights`: the weight of each class."""
 
-    loss_weights: tuple[float, ...] = (1.0, 5.0, 2.0, 2.0, 5.0)
-
-    name: ClassVar[str] = "maze"
-    tokens: ClassVar[int] = 4
-    classes: ClassVar[tuple[str, ...]] = ("wall", "free", "start", "goal", "path")
-    inject: ClassVar[str] = "all"
-    weight_names: ClassVar[tuple[str, ...]] = classes
+    kind: ClassVar[str] = "maze"
 
     def cell_weight(self, batch: Batch) -> Array:
         return jnp.asarray(self.loss_weights, jnp.float32)[batch["target"]]
@@ -35,7 +35,7 @@ class MazeTask(BoardTask):
     def counts(self, logits: Array, batch: Batch) -> Counts:
         predicted, target, cells = logits.argmax(-1), batch["target"], counted(batch)
         counts = self.training_counts(logits, batch)
-        for number, name in enumerate(self.classes):
+        for number, name in enumerate(CLASSES):
             of_class = cells & (target == number)
             counts[f"{name}_cells"] = of_class.sum()
             counts[f"{name}_right"] = (of_class & (predicted == number)).sum()
@@ -50,16 +50,30 @@ class MazeTask(BoardTask):
         found = is_shortest_path(marked, batch["input"], batch["valid"])
         return {**super().verdicts(predicted, batch), "valid_path": found}
 
-    def summarise(self, counts: dict[str, float]) -> dict[str, float]:
+    def summarise(self, counts: Mapping[str, float]) -> dict[str, float]:
         metrics = self.training_metrics(counts)
         metrics["valid_path"] = ratio(counts["valid_paths"], counts["boards"])
-        for name in self.classes:
+        for name in CLASSES:
             metrics[f"accuracy_{name}"] = ratio(counts[f"{name}_right"], counts[f"{name}_cells"])
         hits = counts["path_right"]
         metrics["path_precision"] = ratio(hits, counts["path_marked"])
         metrics["path_recall"] = metrics["accuracy_path"]
         metrics["path_f1"] = ratio(2 * hits, counts["path_marked"] + counts["path_cells"])
         return metrics
+
+
+@register("maze")
+@dataclasses.dataclass(frozen=True)
+class MazeConfig(BoardTaskConfig):
+    """Settings of Maze-hard; the weights are of the classes."""
+
+    loss_weights: tuple[float, ...] = (1.0, 5.0, 2.0, 2.0, 5.0)
+
+    tokens: ClassVar[int] = 4
+    classes: ClassVar[tuple[str, ...]] = CLASSES
+    weight_names: ClassVar[tuple[str, ...]] = CLASSES
+    data: ClassVar[type[Mazes]] = Mazes
+    task: ClassVar[type[MazeTask]] = MazeTask
 
 
 def distance(start: Array, goal: Array, open_: Array) -> Array:

@@ -1,6 +1,5 @@
 """Before JAX starts: devices, compilation cache, hosts. After an error: what the user reads."""
 
-import dataclasses
 import os
 import sys
 from collections.abc import Mapping
@@ -8,11 +7,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import jax
-from absl import flags
 
-from wonn_jax.config import Config
+from wonn_jax.config import to_dict
 from wonn_jax.dist import hosts
-from wonn_jax.train.checkpoint import named_fields
+from wonn_jax.files import named_fields
+from wonn_jax.train.card import Config
 
 _OF_ONE_HOST = (
     # Where the data lies there, and how it is read; its fingerprint is compared later.
@@ -23,23 +22,6 @@ _OF_ONE_HOST = (
     "devices.compilation_cache",
 )
 """Fields of the configuration in which hosts may differ."""
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """The flags of the command line; an unknown or wrong field of the config is a message."""
-    try:
-        return flags.FLAGS(argv)
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error) as error:
-        text = str(error).strip("'\"").replace("\\'", "'").replace("\\n", ". ")
-        if "Traceback" in text:  # ml_collections quotes the whole trace of a failing config file
-            text = text.strip().splitlines()[-1].partition(": ")[2]
-        fail(
-            ValueError(
-                f"the configuration cannot be read: {text.rstrip('?. ')}. All fields and their "
-                "meaning are in wonn_jax/config.py; set one with --config.GROUP.FIELD=VALUE."
-            ),
-            traceback=False,
-        )
 
 
 def prepare_devices(
@@ -96,7 +78,7 @@ def prepare_devices(
 def _compare_hosts(config: Config, mode: str) -> None:
     fields = {
         f"config.{name}": value
-        for name, value in named_fields(dataclasses.asdict(config)).items()
+        for name, value in named_fields(to_dict(config)).items()
         if name not in _OF_ONE_HOST
     }
     advice = "Start all hosts with the same command, and install the same versions on all."

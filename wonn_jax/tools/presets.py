@@ -1,11 +1,21 @@
-"""What the cards of the image data sets share: the paper's models and their sizes, by name.
+"""What the cards of the image data sets share: the paper's networks and their sizes, by name.
 
 A preset is an interaction and a size: 'trig-128', 'mlp-64-256'. Everything else that the
 paper's tables vary is one field: `model.layers`, `model.steps`, `model.group`, `model.coupling`,
 `model.patch`. `experiments/README.md` lists every row with its command.
 """
 
-import ml_collections
+import dataclasses
+
+from wonn_jax.data import ImageAugmentation
+from wonn_jax.dist.devices import DeviceConfig
+from wonn_jax.evaluators import PLAIN
+from wonn_jax.models.image import ImageConfig
+from wonn_jax.models.resnet import ResNetConfig
+from wonn_jax.tasks import ImageConfig as ImageTaskConfig
+from wonn_jax.train.card import Config
+from wonn_jax.train.ema import EmaConfig
+from wonn_jax.train.optim import AdamW
 
 SIZES = {"128": (128, False), "64-256": (64, True), "256": (256, False)}
 """C and whether it widens to 4C (Table 1 of arXiv 2605.20922)."""
@@ -13,55 +23,63 @@ SIZES = {"128": (128, False), "64-256": (64, True), "256": (256, False)}
 INTERACTIONS = ("trig", "mlp")
 
 
-def winfree_images(config: ml_collections.ConfigDict) -> None:
-    """What all the paper's image models have in common: L 6, T 3, N 2, attention, 8 heads."""
-    config.task = "image"
-    config.model.layers = 6
-    config.model.steps = (3,)
-    config.model.heads = 8
-    config.model.group = 2
-    config.model.coupling = "attention"
-    config.model.phase_scale = 0.01
-
-
-def two_cores(config: ml_collections.ConfigDict) -> None:
+def two_cores(config: Config) -> Config:
     """A network of 50,000 parameters, and settings for few epochs, for two CPU cores."""
-    config.model.interaction = "trig"
-    config.model.width, config.model.widening = 16, False
-    config.model.heads = 2
-    config.model.precision = "float32"
-    config.augment.crop_scale = 0.5
-    config.augment.randaugment = 0
-    config.augment.jitter = ()
-    config.augment.augmix = False
-    config.augment.erasing = config.augment.cutmix = 0.0
-    config.train.batch_size = 32
-    config.train.length = "2500 steps"
-    config.train.label_smoothing = 0.0
-    config.optimizer.learning_rate = 3e-3
-    config.optimizer.schedule = "cosine"
-    config.optimizer.warmup = "100 steps"
-    config.optimizer.end_learning_rate = 1e-5
-    config.optimizer.weight_decay = 1e-4
-    config.optimizer.clip_norm = 1.0
-    config.ema.decay, config.ema.every, config.ema.after = 0.99, 10, 200
-    config.eval.every = "250 steps"
-    config.data.workers = 0
-    config.devices.cpu_devices = 2
+    model, augment = config.model, config.augment
+    assert isinstance(model, ImageConfig) and isinstance(augment, ImageAugmentation)
+    return dataclasses.replace(
+        config,
+        task=ImageTaskConfig(),
+        data=dataclasses.replace(config.data, workers=0),
+        model=dataclasses.replace(
+            model, interaction="trig", width=16, widening=False, heads=2, precision="float32"
+        ),
+        augment=ImageAugmentation(
+            crop_scale=0.5, crop_filter=augment.crop_filter, flip=augment.flip
+        ),
+        train=dataclasses.replace(config.train, batch_size=32, length="2500 steps"),
+        optimizer=AdamW(
+            learning_rate=3e-3,
+            schedule="cosine",
+            warmup="100 steps",
+            end_learning_rate=1e-5,
+            weight_decay=1e-4,
+            clip_norm=1.0,
+        ),
+        ema=EmaConfig(decay=0.99, every=10, after=200),
+        eval=dataclasses.replace(config.eval, every="250 steps"),
+        devices=DeviceConfig(cpu_devices=2),
+    )
 
 
-def choose(config: ml_collections.ConfigDict, preset: str, *, card: str) -> None:
-    """Applies a preset to a card: an interaction and a size, or 'small', see `two_cores`.
+def resnet(config: Config) -> Config:
+    """A residual network, ResNet-18 for small images, trained as the card trains the others."""
+    return dataclasses.replace(
+        config,
+        model=ResNetConfig(precision=config.model.precision),
+        eval=dataclasses.replace(config.eval, evaluators=PLAIN),
+    )
+
+
+def choose(config: Config, preset: str, *, card: str) -> Config:
+    """Applies a preset to a card: an interaction and a size, 'small' or 'resnet18'.
 
     Raises:
       ValueError: a preset that does not exist; it names those that do.
     """
     interaction, _, size = preset.partition("-")
     if preset == "small":
-        two_cores(config)
-    elif interaction in INTERACTIONS and size in SIZES:
-        config.model.interaction = interaction
-        config.model.width, config.model.widening = SIZES[size]
-    else:
-        known = [f"{kind}-{size}" for kind in INTERACTIONS for size in SIZES]
-        raise ValueError(f"{card} has no preset {preset!r}; it has {', '.join(known)} and small.")
+        return two_cores(config)
+    if preset == "resnet18":
+        return resnet(config)
+    if interaction in INTERACTIONS and size in SIZES:
+        width, widening = SIZES[size]
+        assert isinstance(config.model, ImageConfig)
+        model = dataclasses.replace(
+            config.model, interaction=interaction, width=width, widening=widening
+        )
+        return dataclasses.replace(config, model=model)
+    known = [f"{kind}-{size}" for kind in INTERACTIONS for size in SIZES]
+    raise ValueError(
+        f"{card} has no preset {preset!r}; it has {', '.join(known)}, small and resnet18."
+    )

@@ -14,20 +14,51 @@ the other processes, so none waits for another inside it.
 import dataclasses
 import functools
 import hashlib
-import json
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
+from wonn_jax.checks import at_least, length
 from wonn_jax.dist import hosts
+from wonn_jax.files import named_fields, read_object
+from wonn_jax.train.upgrade import array_name, upgrade
 
 log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """What is kept of a run."""
+
+    every: str = "10 minutes"  # or steps, epochs; and at the end
+    keep: int = 3  # last ones
+    best: str = "ema_accuracy"  # evaluation metric of which the best is kept too; '': none
+
+    def check(self) -> None:
+        at_least(1, "checkpoint", self, "keep")
+        length("checkpoint.every", self.every)
+
+    def check_metric(self, known: Sequence[str]) -> None:
+        """Raises a ValueError if `best` is none of the known metrics."""
+        if self.best and self.best not in known:
+            raise ValueError(
+                f"config.checkpoint.best={self.best!r} is no metric of this task; use one of "
+                f"{', '.join(known)}, or ''."
+            )
+
+    @property
+    def sign(self) -> float:
+        """1 if the best metric is the highest, −1 if it is the lowest: a loss."""
+        return -1.0 if self.best.endswith("loss") else 1.0
+
 
 Flat = dict[str, Any]
 
@@ -202,7 +233,7 @@ class Checkpoints:
     def _listed(self) -> str:
         return ", ".join(str(step) for step in self.steps()) or "none"
 
-    def restore(self, like: Any, sharding: Any = None) -> Restored | None:
+    def restore(self, like: Any, sharding: Any = None, *, partial: bool = False) -> Restored | None:
         """The newest checkpoint that is whole; None if the directory holds none at all.
 
         Damaged ones are reported, and left where they are (see `set_aside_damaged`).
@@ -211,6 +242,7 @@ class Checkpoints:
           like: a tree of the shapes and dtypes to restore (arrays or `ShapeDtypeStruct`).
           sharding: where to put the arrays, one `Sharding` or a tree of them like `like`; None for
             host memory.
+          partial: whether the checkpoint may hold more than `like`, which is then left out.
 
         Raises:
           ValueError: a checkpoint of another model, or all of them are damaged.
@@ -218,7 +250,7 @@ class Checkpoints:
         self._damaged = []
         for step in reversed(self.steps()):
             try:
-                return self.restore_step(step, like, sharding)
+                return self.restore_step(step, like, sharding, partial=partial)
             except _DamagedError as error:
                 log.error("%s; trying the one before.", error)
                 self._damaged.append(step)
@@ -253,7 +285,9 @@ class Checkpoints:
             for later in [found for found in self.steps() if found > step]:
                 self._manager.delete(later)
 
-    def restore_step(self, step: int, like: Any, sharding: Any = None) -> Restored:
+    def restore_step(
+        self, step: int, like: Any, sharding: Any = None, *, partial: bool = False
+    ) -> Restored:
         """The checkpoint of one step; see `restore`.
 
         Raises:
@@ -275,8 +309,11 @@ class Checkpoints:
             raise  # no damage
         except Exception as error:  # Orbax raises whatever its file formats do
             raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
-        _check_same_model(where, arrays, {name: _describe(x) for name, x in wanted.items()})
-        target = {name: np.empty(x.shape, x.dtype) for name, x in wanted.items()}
+        found = {array_name(name): x for name, x in arrays.items()}
+        if partial:
+            found = {name: x for name, x in found.items() if name in wanted}
+        _check_same_model(where, found, {name: _describe(x) for name, x in wanted.items()})
+        target = {name: _empty(x) for name, x in arrays.items()}
         try:
             flat = self._manager.restore(
                 step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
@@ -287,10 +324,10 @@ class Checkpoints:
             raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
         if checksum(flat) != expected:
             raise _DamagedError(f"Checkpoint {where} is damaged (its checksum differs)")
-        state = unflatten(like, flat)
+        state = unflatten(like, {array_name(name): x for name, x in flat.items()})
         if sharding is not None:
             state = _place(state, sharding)
-        return Restored(state, step, config, data, where)
+        return Restored(state, step, upgrade(config), data, where)
 
 
 def _place(state: Any, sharding: Any) -> Any:
@@ -335,6 +372,12 @@ def _describe(x: Any) -> str:
     return f"{np.dtype(x.dtype)}{list(x.shape)}"
 
 
+def _empty(described: str) -> np.ndarray:
+    """An array of the dtype and shape that `_describe` has written."""
+    dtype, _, shape = described.rstrip("]").partition("[")
+    return np.empty([int(size) for size in shape.split(",") if size], jnp.dtype(dtype))
+
+
 # --- The configuration of a workdir ---------------------------------------------------------
 
 _FREE_TO_CHANGE = (
@@ -364,12 +407,7 @@ def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
     path = workdir / "config.json"
     if not path.exists():
         return
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); restore it, or use another --workdir."
-        ) from error
+    found = upgrade(read_object(path))
     check_same_experiment(workdir, found, config)
 
 
@@ -399,21 +437,3 @@ def check_same_experiment(where: Path, found: dict[str, Any], config: dict[str, 
             + "\n  ".join(differ)
             + "\nUse another --workdir, or the configuration of this one."
         )
-
-
-def named_fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values of a configuration by name, 'model.width'."""
-    out: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            out |= named_fields(value, f"{prefix}{name}.")
-        else:
-            out[prefix + name] = list(value) if isinstance(value, tuple) else value
-    return out
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file in one go: a crash leaves the old one or the new one."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -5,13 +5,28 @@ Up to `after` steps it copies; later, k steps on, it averages with the decay
 min(limit, 1 − (1 + k)^(−2/3)), so that the average is young while the run is.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.config import EmaConfig
+from wonn_jax.checks import at_least, share
+
+
+@dataclasses.dataclass(frozen=True)
+class EmaConfig:
+    """When and how fast the average follows the weights and statistics."""
+
+    decay: float = 0.995  # upper bound
+    every: int = 10  # steps
+    after: int = 100  # steps; up to there it copies
+
+    def check(self) -> None:
+        at_least(1, "ema", self, "every")
+        at_least(0, "ema", self, "after")
+        share("ema", self, "decay", one=False)
 
 
 def ema_decay(step: Array | int, config: EmaConfig) -> Array:

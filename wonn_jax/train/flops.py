@@ -11,39 +11,35 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend import core
 
-from wonn_jax.config import Config
-from wonn_jax.dist.placement import ALONE
-from wonn_jax.models import Model
 from wonn_jax.tasks import Task
-from wonn_jax.train.step import init_variables
+from wonn_jax.train.methods import Method
+from wonn_jax.train.state import blank_batch, init_variables
 
 TRAINING = 3
 """Operations of a training step in units of the forward pass."""
 
 
-def forward_operations(model: Model, task: Task, config: Config) -> int:
+def forward_operations(method: Method, task: Task) -> int:
     """Floating-point operations of the forward pass of one example.
 
-    Traces the model and computes nothing.
+    Traces the network and computes nothing.
+
+    Args:
+      method: with a network on a single device, of kernels that can be counted (`plain`).
+      task: of the examples.
 
     Raises:
       ValueError: see `count_operations`.
     """
-    model = model.clone(placement=ALONE)
-    if config.model.name == "winfree":
-        # Kernels differ in what they recompute, and some are opaque.
-        model = model.clone(attention="plain", remat=0)
-    inputs = jax.eval_shape(lambda: task.prepare(_zeros(task.abstract_batch(config, 1))))["input"]
-    theta = jax.ShapeDtypeStruct((1, *model.phase_shape(inputs.shape[1:])), jnp.float32)
-    variables = jax.eval_shape(lambda: init_variables(model, task, config))
+    variables = jax.eval_shape(lambda: init_variables(method, task, 0))
+    batch = jax.eval_shape(lambda: blank_batch(task, 1))
 
-    def forward(variables: Any, inputs: jax.Array, theta: jax.Array) -> jax.Array:
-        return model.apply(variables, inputs, theta).logits
+    def forward(variables: Any, batch: Any) -> jax.Array:
+        return method.predict(variables, batch, jax.random.key(0)).logits
 
-    return count_operations(jax.make_jaxpr(forward)(variables, inputs, theta))
+    return count_operations(jax.make_jaxpr(forward)(variables, batch))
 
 
 def count_operations(jaxpr: core.ClosedJaxpr | core.Jaxpr) -> int:
@@ -88,7 +84,3 @@ def _operations(equation: core.JaxprEqn) -> int:
 def _size(variable: core.Var) -> int:
     shape: Any = variable.aval
     return math.prod(shape.shape)
-
-
-def _zeros(shapes: dict[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
-    return {name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()}

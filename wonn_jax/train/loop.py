@@ -6,58 +6,53 @@ best; if there is neither, from scratch; if there are only damaged ones, not at 
 What happens after update k was handed to the devices, in this order: the batches of the next
 two are brought there, the metrics of update k − 1 are read (so the devices never wait for the
 host), then comes, if due, evaluation, then the checkpoint k. What a clock or a signal asks of one
-host, all do after the same step (`wonn_jax.dist.hosts.Agenda`). Batches are a function of the step:
+host, all do after the same step (`wonn_jax.dist.hosts`). Batches are a function of the step:
 those taken ahead leave no trace in a checkpoint, and a run that is killed anywhere goes on as if
 nothing had been.
 """
 
-import collections
-import dataclasses
-import itertools
 import json
 import math
 import platform
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 import wonn_jax
 from wonn_jax import durations
-from wonn_jax.config import Config, duration
-from wonn_jax.data import load_source
-from wonn_jax.data.pipeline import train_batches
+from wonn_jax.checks import length
+from wonn_jax.config import to_dict
 from wonn_jax.dist import hosts
-from wonn_jax.dist import mesh as sharding
 from wonn_jax.dist.mesh import first_rows
-from wonn_jax.evaluators.accuracy import (
-    WEIGHTS,
-    Evaluation,
-    evaluate,
-    join_weights,
-    metrics_table,
-    split_weights,
-)
+from wonn_jax.files import write_atomically
 from wonn_jax.rng import stream_key
-from wonn_jax.tools.describe import parameter_table
+from wonn_jax.train.batches import Ahead
+from wonn_jax.train.card import Config
 from wonn_jax.train.checkpoint import (
     Checkpoints,
     Restored,
     check_same_experiment,
     check_workdir,
-    write_atomically,
 )
-from wonn_jax.train.experiment import Data, Experiment, data_line, device_line
-from wonn_jax.train.metrics import MetricWriter, Progress, Trace, read_lines, scaled
-from wonn_jax.train.step import TrainState
+from wonn_jax.train.evaluation import (
+    WEIGHTS,
+    Evaluation,
+    TrainingEvaluator,
+    join_weights,
+    metrics_table,
+    split_weights,
+)
+from wonn_jax.train.experiment import Data, Experiment
+from wonn_jax.train.metrics import MetricWriter, Progress, read_lines, scaled
+from wonn_jax.train.profile import Trace
+from wonn_jax.train.state import TrainState
+from wonn_jax.train.summary import data_line, device_line, parameter_table
 
-AHEAD = 2
-"""Batches that are brought to the devices before it is their turn."""
 _STOP = "stop for signal "
 
 
@@ -79,13 +74,10 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
       Interrupted: SIGTERM or SIGINT came to one of the hosts, and the state was saved.
       hosts.StoppedError: another host has stopped.
     """
-    main = jax.process_index() == 0
-    record = dataclasses.asdict(config)
-    check_workdir(workdir, record)
-    if not config.data.path and config.task != "image":
-        # Contradictions come before half a minute of generating.
-        Experiment(config, config.data.train_examples)
-    data = Data(load_source(config, "train"), load_source(config, "test"))
+    check_workdir(workdir, to_dict(config))
+    if (examples := config.data.training_examples()) is not None:
+        Experiment(config, examples)  # contradictions come before half a minute of generating
+    data = Data(*(config.data.load(split, config.augment) for split in ("train", "test")))
     hosts.compare(
         "the data",
         {"training": data.train.fingerprint, "test": data.test.fingerprint},
@@ -93,8 +85,16 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
     )
     experiment = Experiment(config, len(data.train))
     hosts.check_same_folder(workdir)
+    return run(experiment, data, workdir)
+
+
+def run(experiment: Experiment, data: Data, workdir: Path) -> dict[str, float]:
+    """Trains an experiment on its data; see `train`."""
+    main = jax.process_index() == 0
+    kept = experiment.config.checkpoint
+    record = to_dict(experiment.asked)
     with (
-        Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
+        Checkpoints(workdir / "checkpoints", kept.keep) as checkpoints,
         Checkpoints(workdir / "best", 1) as best,
     ):
         state, restored = _start(experiment, data, record, checkpoints, best)
@@ -102,8 +102,7 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
         if main:  # only now: a run that is refused changes nothing
             write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
             _introduce(experiment, data, state, start, restored, workdir)
-            if config.task == "image":
-                _show_batch(experiment, data, start, workdir)
+            _show_batch(experiment, data, start, workdir)
         loop = _Loop(experiment, data, workdir, record, checkpoints, best, start)
         try:
             results = loop.run(state)
@@ -157,19 +156,19 @@ def _introduce(
     restored: Restored | None,
     workdir: Path,
 ) -> None:
-    """What a person wants to know before waiting."""
+    """Prints and writes down what the run is made of."""
+    task, origin = experiment.task, experiment.config.data.origin
     print(parameter_table(state.params))
     print(f"device   {device_line(experiment.mesh)}")
-    print(f"train    {data_line(data.train, experiment)}")
-    print(f"test     {data_line(data.test, experiment)}")
+    print(f"train    {data_line(data.train, task, origin)}")
+    print(f"test     {data_line(data.test, task, origin)}")
     print(
         f"length   {experiment.total:,} steps of {experiment.config.train.batch_size} "
-        f"{experiment.task.examples}, "
-        f"{experiment.epoch:,} an epoch"
+        f"{task.noun}, {experiment.epoch:,} an epoch"
     )
     print(f"workdir  {workdir}")
-    origin = f"resumed from {restored.directory}" if restored else "fresh, no checkpoint yet"
-    print(f"start    step {start:,}, {origin}", flush=True)
+    begin = f"resumed from {restored.directory}" if restored else "fresh, no checkpoint yet"
+    print(f"start    step {start:,}, {begin}", flush=True)
     environment = {
         "wonn_jax": wonn_jax.__version__,
         "python": platform.python_version(),
@@ -183,49 +182,21 @@ def _introduce(
 
 
 def _show_batch(experiment: Experiment, data: Data, start: int, workdir: Path) -> None:
-    """A picture of the first training batch as the network gets it: what augmentation did."""
-    from wonn_jax.tasks.pictures import save_images
-
-    config = experiment.config
-    task: Any = experiment.task
-    train: Any = data.train
-    alone = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=0))
-    batch = next(_batches(alone, data, experiment.mesh, start, start + 1))
-    key = stream_key(config.seed, "augmentation", start)
+    """Draws the first training batch as the network gets it, where augmentation changes it."""
+    task = experiment.task
+    if not task.draws_inputs:
+        return
+    batch = next(experiment.batches(data.train, start, start + 1, workers=0))
+    key = stream_key(experiment.config.seed, "augmentation", start)
     prepared = jax.device_get(jax.jit(task.prepare)(batch, key))
-    # As many as are worth looking at, and no padding; CutMix has mixed the whole batch.
-    rows = range(min(32, int((batch["id"] >= 0).sum())))
-    images = prepared["input"][: len(rows)] * task.deviation + task.mean
-    captions = [train.class_names[batch["target"][row]] for row in rows]
-    if "share" in prepared:
-        for row, share in zip(rows, prepared["share"], strict=False):
-            if share < 1:
-                other = train.class_names[prepared["other"][row]]
-                captions[row] += f" {100 * share:.0f} %, {other}"
     path = workdir / "augmented.png"
-    save_images(path, images, captions, f"training images of step {start:,}, augmented")
+    title = f"training images of step {start:,}, augmented"
+    task.save_inputs(path, prepared, title, getattr(data.train, "class_names", ()))
     print(f"picture  {path}: the first batch, augmented", flush=True)
 
 
-def _batches(
-    config: Config, data: Data, mesh: Mesh, start: int, stop: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """This host's rows of the training batches number `start` to `stop` − 1."""
-    return train_batches(
-        data.train,
-        seed=config.seed,
-        start=start,
-        stop=stop,
-        batch_size=config.train.batch_size,
-        last_batch=config.train.last_batch,
-        rows=sharding.local_rows(mesh, config.train.batch_size),
-        workers=config.data.workers,
-        prefetch=config.data.prefetch,
-    )
-
-
 def _conclude(results: dict[str, float], workdir: Path, speed: str) -> None:
-    """The last evaluation, raw beside EMA, how fast it went, and where everything lies."""
+    """Prints the last evaluation, raw beside EMA, the speed, and where everything lies."""
     if results:
         print(metrics_table(split_weights(results)))
     if speed:
@@ -233,26 +204,6 @@ def _conclude(results: dict[str, float], workdir: Path, speed: str) -> None:
     print(
         f"done: metrics.jsonl, predictions/, checkpoints/ and TensorBoard scalars are in {workdir}"
     )
-
-
-class _Ahead:
-    """The next batches, on the devices or on their way there while these compute."""
-
-    def __init__(self, batches: Iterator[dict[str, np.ndarray]], mesh: Mesh):
-        self._batches = batches
-        self._mesh = mesh
-        self._ready: collections.deque[dict[str, jax.Array]] = collections.deque()
-        self.fill()
-
-    def fill(self) -> None:
-        """Brings batches until `AHEAD` are there; call it after a step was dispatched."""
-        for batch in itertools.islice(self._batches, AHEAD - len(self._ready)):
-            # This transfer is meant; with several hosts JAX does not see that it is.
-            with jax.transfer_guard("allow"):
-                self._ready.append(sharding.put_batch(batch, self._mesh))
-
-    def take(self) -> dict[str, jax.Array]:
-        return self._ready.popleft()
 
 
 class _Loop:
@@ -279,9 +230,12 @@ class _Loop:
         self.best = best
         self.start = start
         self.total = experiment.total
-        self.log_every = max(1, duration(config.log.every).steps(experiment.epoch))
-        self.eval_every = duration(config.eval.every).steps(experiment.epoch)
-        self.save_every = duration(config.checkpoint.every)
+        self.log_every = max(1, length("log.every", config.log.every).steps(experiment.epoch))
+        self.eval_every = length("eval.every", config.eval.every).steps(experiment.epoch)
+        self.save_every = length("checkpoint.every", config.checkpoint.every)
+        self.evaluators: list[TrainingEvaluator] = [
+            e.build(experiment) for e in config.eval.evaluators if e.in_training
+        ]
         self.writer = MetricWriter(workdir, start, tensorboard=config.log.tensorboard, active=main)
         self.progress = Progress(start, self.total, seconds=config.log.seconds, active=main)
         self.trace = Trace(config.profile, workdir / "profile", active=main)
@@ -310,11 +264,12 @@ class _Loop:
         self.writer.close()
 
     def run(self, state: TrainState) -> dict[str, float]:
-        experiment, config = self.experiment, self.config
+        experiment = self.experiment
         results: dict[str, float] = {}
         if self.start < self.total:
-            mesh = experiment.mesh
-            batches = _Ahead(_batches(config, self.data, mesh, self.start, self.total), mesh)
+            batches = Ahead(
+                experiment.batches(self.data.train, self.start, self.total), experiment.mesh
+            )
             self._compile(state)
         for step in range(self.start + 1, self.total + 1):
             self.trace.before(step, state)
@@ -345,7 +300,7 @@ class _Loop:
         """Compiles the training step, and starts the clock."""
         experiment = self.experiment
         _ = experiment.training_flops  # counted now, that later nothing waits for it
-        batch = experiment.task.abstract_batch(self.config, self.config.train.batch_size)
+        batch = experiment.task.abstract_batch(self.config.train.batch_size)
         experiment.train_step.compile(state, batch)
         seconds = experiment.train_step.seconds
         if jax.process_index() == 0:
@@ -374,7 +329,7 @@ class _Loop:
         step, device_metrics = self.pending
         self.pending = None
         values = {name: float(x) for name, x in jax.device_get(device_metrics).items()}
-        line = self.experiment.task.training_metrics(values)
+        line = self.experiment.method.training_metrics(values)
         loss = line["loss"]
         gradient, parameters = values["gradient_norm"], values["parameter_norm"]
         if not (math.isfinite(loss) and math.isfinite(gradient) and math.isfinite(parameters)):
@@ -400,8 +355,8 @@ class _Loop:
     def _rates(self, step: int) -> dict[str, float]:
         """Speed of this run without compilation, evaluation, saving and tracing.
 
-        `utilisation` is the share of the devices' peak rate that the operations of the model
-        come to (see `wonn_jax.train.flops`), where that rate is known.
+        `utilisation` is the model's operations per second (see `train.flops`) over the devices'
+        peak rate, where that is known.
         """
         seconds = time.monotonic() - self.clock - self.paused - self.trace.seconds
         steps = (step - self.start) / seconds if seconds > 0 else 0.0
@@ -426,44 +381,38 @@ class _Loop:
         self.progress.update(step, f"loss {loss:.4f}", speed, rates["steps_per_second"])
 
     def _evaluate(self, step: int, state: TrainState) -> dict[str, float]:
-        e = self.experiment
         timing: dict[str, float] = {}
         began = stopped = time.monotonic()
-        if not e.eval_step.seconds:
-            batch = e.task.abstract_batch(e.config, e.config.eval.batch_size)
-            e.eval_step.compile(state.variables("raw"), batch)
-            timing["compile_seconds"] = e.eval_step.seconds
-            self.progress.say(f"compiled evaluation step in {e.eval_step.seconds:.1f} s")
+        seconds = sum(e.compile(state.variables("raw")) for e in self.evaluators)
+        if seconds:
+            timing["compile_seconds"] = seconds
+            self.progress.say(f"compiled evaluation step in {seconds:.1f} s")
             began = time.monotonic()
-        evaluations = {
-            weights: evaluate(
-                e.eval_step,
-                state.variables(weights),
-                e.task,
-                self.data.test,
-                self.config,
-                e.mesh,
-            )
-            for weights in WEIGHTS
-        }
-        results = join_weights({name: x.metrics for name, x in evaluations.items()})
+        results: dict[str, float] = {}
+        first: dict[str, Evaluation] = {}
+        for evaluator in self.evaluators:
+            found = {
+                name: evaluator.evaluate(state.variables(name), self.data.test) for name in WEIGHTS
+            }
+            results |= join_weights({name: x.metrics for name, x in found.items()})
+            first = first or found
         self.writer.write(step, "test", results)
         seconds = time.monotonic() - began
         self.writer.time(step, "test", timing | {"seconds": seconds})
         summary = ", ".join(
             f"{weights} {100 * results[f'{weights}_accuracy']:.1f} %" for weights in WEIGHTS
         )
-        self.progress.say(f"step {step}: {e.task.examples} right {summary} ({seconds:.1f} s)")
+        noun = self.experiment.task.noun
+        self.progress.say(f"step {step}: {noun} right {summary} ({seconds:.1f} s)")
         if self.config.eval.pictures:
-            self._draw(step, evaluations)
+            self._draw(step, first)
         if self.config.checkpoint.best and self._is_best(step, results):
             self.best.save(step, state, self.record, self.data.fingerprint)
         self.paused += time.monotonic() - stopped
         return results
 
-    def _is_best(self, step: int, results: dict[str, float]) -> bool:
-        metric = self.config.checkpoint.best
-        sign = -1.0 if metric.endswith("loss") else 1.0
+    def _is_best(self, step: int, results: Mapping[str, float]) -> bool:
+        metric, sign = self.config.checkpoint.best, self.config.checkpoint.sign
 
         def is_best() -> bool:
             before = [
@@ -475,24 +424,20 @@ class _Loop:
 
         return hosts.first_says("whether this is the best", is_best)  # that has the file
 
-    def _draw(self, step: int, evaluations: dict[str, Evaluation]) -> None:
+    def _draw(self, step: int, evaluations: Mapping[str, Evaluation]) -> None:
         """A picture of the first examples of the test split and what is predicted for them."""
         if jax.process_index() != 0:
             return
-        from wonn_jax.tasks.pictures import save_predictions  # matplotlib, only where it is needed
-
-        name = self.config.data.name if self.config.task == "image" else self.config.task
         batch = evaluations["raw"].batch
         # Of the predictions this process has some rows on each of its devices.
-        first = {w: first_rows(x.predictions) for w, x in evaluations.items()}
+        first = {w: np.asarray(first_rows(x.predictions)) for w, x in evaluations.items()}
         n = min(self.config.eval.pictures, int((batch["id"] >= 0).sum()), len(first["raw"]))
-        save_predictions(
+        task = self.experiment.task
+        task.save_predictions(
             self.workdir / "predictions" / f"step_{step:08d}.png",
-            self.config.task,
-            batch["input"][:n],
-            batch["target"][:n],
-            {w: np.asarray(x)[:n] for w, x in first.items()},
-            f"{name}, test {self.experiment.task.examples} after {step:,} steps",
+            {name: x[:n] for name, x in batch.items()},
+            {w: x[:n] for w, x in first.items()},
+            f"{self.config.data.name}, test {task.noun} after {step:,} steps",
             getattr(self.data.test, "class_names", ()),
         )
 

@@ -5,6 +5,7 @@ resumed run leaves the same lines as an undisturbed one, bit for bit. Clock time
 into `timing.jsonl`.
 """
 
+import dataclasses
 import json
 import math
 import sys
@@ -12,11 +13,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 from tqdm import tqdm
 
-from wonn_jax.config import ProfileConfig
-from wonn_jax.train.checkpoint import write_atomically
+from wonn_jax.checks import at_least, length
+from wonn_jax.files import write_atomically
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """What is written while training."""
+
+    every: str = "10 steps"  # metrics.jsonl and TensorBoard
+    seconds: float = 10.0  # between plain lines, where there is no terminal
+    tensorboard: bool = True
+    peak_flops: float = 0.0  # FLOP/s of one device, for the utilisation; 0: if known, its maker's
+
+    def check(self) -> None:
+        length("log.every", self.every, "steps", "epochs", never=False)
+        at_least(0, "log", self, "seconds", "peak_flops")
 
 
 class MetricWriter:
@@ -132,59 +146,6 @@ class Progress:
 
     def close(self) -> None:
         self._bar.close()
-
-
-class Trace:
-    """A trace of some training steps by JAX's profiler, for as long as the devices work on them.
-
-    The steps before are waited for when it begins, and the traced ones when it ends. Process 0
-    traces its devices; a run that was resumed after the first of the steps has no trace.
-
-    Args:
-      config: which steps.
-      folder: where the trace goes.
-      active: False to trace nothing.
-
-    Attributes:
-      seconds: the profiler took to start and to write.
-    """
-
-    def __init__(self, config: ProfileConfig, folder: Path, *, active: bool):
-        self._active = active and config.steps > 0
-        self._first, self._last = config.start + 1, config.start + config.steps
-        self._folder = folder
-        self._running = False
-        self.seconds = 0.0
-
-    def before(self, step: int, arrays: Any) -> None:
-        """Begins if step `step` is the first; `arrays` are the results of the steps before."""
-        if self._active and step == self._first:
-            jax.block_until_ready(arrays)
-            began = time.monotonic()
-            # A file for a browser too, which needs nothing installed.
-            jax.profiler.start_trace(str(self._folder), create_perfetto_trace=True)
-            self._running = True
-            self.seconds += time.monotonic() - began
-
-    def after(self, step: int, arrays: Any) -> str:
-        """Ends if step `step`, which has been dispatched, is the last: where the trace lies."""
-        if not (self._running and step == self._last):
-            return ""
-        jax.block_until_ready(arrays)
-        self.close()
-        return (
-            f"traced steps {self._first:,} to {self._last:,} into {self._folder}: look at it with\n"
-            f"  tensorboard --logdir={self._folder}  (packages tensorboard and xprof)\n"
-            "or open plugins/profile/*/perfetto_trace.json.gz there at https://ui.perfetto.dev"
-        )
-
-    def close(self) -> None:
-        """Ends the trace, one that was cut short too."""
-        if self._running:
-            began = time.monotonic()
-            self._running = False
-            jax.profiler.stop_trace()
-            self.seconds += time.monotonic() - began
 
 
 def scaled(value: float, unit: str) -> str:

@@ -273,8 +273,8 @@ def judge_maze(tokens: np.ndarray, marked: np.ndarray) -> MazeVerdict:
     if moves > best:
         reason = f"it takes {moves} moves where {best} are enough"
     elif extra:
-        cells = "cell" if extra == 1 else "cells"
-        reason = f"it joins start and goal in {moves} moves, but {extra} other {cells} are marked"
+        others = "1 other cell is" if extra == 1 else f"{extra} other cells are"
+        reason = f"it joins start and goal in {moves} moves, but {others} marked"
     else:
         reason = f"{moves} moves, the minimum"
     return MazeVerdict(True, moves == best and not extra, moves, best, reason)

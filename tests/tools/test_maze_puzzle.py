@@ -1,0 +1,147 @@
+"""Mazes: read from text, judged by search, shown, drawn, and as frames of the report."""
+
+import numpy as np
+import pytest
+
+from wonn_jax.data import maze
+from wonn_jax.tasks.maze import FREE, PATH, START
+from wonn_jax.tasks.pictures import new_figure
+from wonn_jax.tools.puzzles import PUZZLES
+from wonn_jax.tools.puzzles import maze as puzzle
+
+PLAIN = "#####\n#S  #\n# # #\n# #G#\n#####\n"
+TOKENS = [[0, 0, 0, 0, 0], [0, 2, 1, 1, 0], [0, 1, 0, 1, 0], [0, 1, 0, 3, 0], [0, 0, 0, 0, 0]]
+SAME = {
+    "hashes": PLAIN,
+    "dots, carriage returns": PLAIN.replace(" ", ".").replace("\n", "\r\n"),
+    "blocks": PLAIN.replace("#", "█").replace("G", "E"),
+    "doubled": "".join(
+        2 * c if c not in "SG\n" else {"S": "S ", "G": " G"}.get(c, c) for c in PLAIN
+    ),
+    "emoji": PLAIN.translate({35: "⬛\ufe0f", 32: "⬜", 83: "🟥", 71: "🟩"}),
+    "zeros and ones": PLAIN.translate({35: "1", 32: "0"}),
+    "commas": "\n".join(",".join(row) for row in PLAIN.translate({32: "0", 35: "1"}).split()),
+    "spaced": "\n".join(" ".join(row) for row in PLAIN.replace(" ", ".").split()),
+    "thin lines": "+---+---+\n| S     |\n+   +   +\n|   | G |\n+---+---+\n",
+    "box drawing": "┌───────┐\n│ S     │\n│   ╷   │\n│   │ G │\n└───┴───┘\n".replace("╷", "│"),
+    "a path drawn": "#####\n#Soo#\n# #o#\n# #G#\n#####\n",
+}
+
+
+@pytest.mark.parametrize("text", SAME.values(), ids=SAME.keys())
+def test_one_maze_drawn_in_many_ways(text):
+    (found,) = puzzle.read_mazes(text, "maze.txt")
+    np.testing.assert_array_equal(found, TOKENS)
+
+
+def test_an_open_maze_is_not_halved():
+    assert puzzle.read_mazes("S...\n....\n..G.\n", "")[0].shape == (3, 4)
+    assert puzzle.read_mazes("S.....\n##..##\n....G.\n..##..\n", "")[0].shape == (4, 6)
+
+
+def test_several_mazes_of_several_sizes():
+    found = puzzle.read_mazes("S.G\n\n\n" + PLAIN + "\n", "maze.txt")
+    assert [x.shape for x in found] == [(1, 3), (5, 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no maze"),
+        ("S..\n..\nG..\n", "line 2 has 2 characters, but line 1 has 3"),
+        ("S?G\n", r"line 1, column 2: '\?' is not a cell"),
+        ("S..\n...\n", "no goal"),
+        ("...\n..G\n", "no start"),
+        ("S.S\n..G\n", "2 start .*row 1 column 1, row 1 column 3"),
+    ],
+)
+def test_malformed_mazes_are_refused(text, message):
+    with pytest.raises(ValueError, match=rf"maze.txt.*{message}"):
+        puzzle.read_mazes(text, "maze.txt")
+
+
+def test_the_search_agrees_with_the_data():
+    inputs, labels = maze.generate(20, 9, 9, min_path=5, seed=3)
+    for board, label in zip(inputs.reshape(-1, 9, 9), labels.reshape(-1, 9, 9), strict=True):
+        tokens = board.astype(int) - 1
+        verdict = puzzle.judge_maze(tokens, label == 5)
+        assert verdict.shortest and verdict.moves == (label == 5).sum() + 1
+
+
+def test_judging_a_maze():
+    tokens = np.array(puzzle.read_mazes("S...\n.##.\n...G\n", "")[0])
+    marked = np.zeros_like(tokens, bool)
+    assert not puzzle.judge_maze(tokens, marked).valid
+    marked[0, 1:] = marked[1, 3] = True
+    assert puzzle.judge_maze(tokens, marked) == (
+        True,
+        True,
+        5,
+        5,
+        "5 moves, the minimum",
+    )
+    marked[1, 0] = True
+    verdict = puzzle.judge_maze(tokens, marked)
+    assert verdict.valid and not verdict.shortest and "1 other cell is marked" in verdict.reason
+    marked[1, 1] = True
+    assert "wall, at row 2 column 2" in puzzle.judge_maze(tokens, marked).reason
+    tokens = puzzle.read_mazes("S.G\n.#.\n...\n", "")[0]
+    around = np.array([[0, 0, 0], [1, 0, 1], [1, 1, 1]], bool)
+    assert "6 moves where 2 are enough" in puzzle.judge_maze(tokens, around).reason
+
+
+def test_an_unsolvable_maze():
+    found = puzzle.search_maze(puzzle.read_mazes("S.#.\n..#G\n", "")[0])
+    assert found.moves == -1 and found.reached.sum() == 4
+
+
+def test_a_shown_maze():
+    (tokens,) = puzzle.read_mazes("S.#\n..G\n", "")
+    marked = np.array([[0, 1, 1], [0, 1, 0]], bool)
+    assert puzzle.show_maze(tokens, marked, False) == "S ··!!\n  ··G "
+    assert "\x1b[48;2;142;68;173" in puzzle.show_maze(tokens, marked, True)
+
+
+def test_verdicts_for_people():
+    kind = PUZZLES["maze"]
+    (tokens,) = kind.read("S..\n.#.\n..G\n", "")
+    answer = tokens.copy()
+    assert not kind.judge(tokens, answer).solved
+    answer[0, 1:] = answer[1, 2] = PATH
+    solved, text = kind.judge(tokens, answer)
+    assert solved and "a shortest path, 4 moves" in text
+    # Start and goal are not marked cells, whatever is predicted there.
+    answer[tokens == START] = PATH
+    assert kind.judge(tokens, answer).solved
+    answer[1, 0] = PATH
+    solved, text = kind.judge(tokens, answer)
+    assert not solved and text.startswith("not the shortest path")
+    answer[1, 1] = PATH
+    assert kind.judge(tokens, answer).text.startswith("not solved: it goes through a wall")
+    kind.check_solvable(tokens, "maze 1 of 1")
+    with pytest.raises(ValueError, match="maze 1 of 1 has no solution.* reaches 1 of the 2 open"):
+        kind.check_solvable(kind.read("S#G\n", "")[0], "maze 1 of 1")
+
+
+def test_the_path_is_shown_where_the_puzzle_is_free():
+    (tokens,) = puzzle.read_mazes("S.#\n..G\n", "")
+    path = np.array([[1, 1, 1], [0, 0.5, 1]])
+    plain = puzzle.path_overlay(tokens, np.zeros((2, 3)))
+    shown = puzzle.path_overlay(tokens, path)
+    changed = (shown != plain).any(-1)
+    np.testing.assert_array_equal(changed, [[0, 1, 1], [0, 1, 0]])  # not start and goal
+    np.testing.assert_allclose(shown[1, 1], (plain[1, 1] + shown[0, 1]) / 2)
+    assert tuple(np.rint(255 * shown[0, 2])) == (142, 68, 173)  # through a wall: purple
+
+
+def test_frames_are_probabilities_of_the_path():
+    (tokens,) = puzzle.read_mazes("S.#\n..G\n", "")
+    probabilities = np.zeros((2, 2, 3, 5))
+    probabilities[1, 0, 1, PATH] = 1
+    frames = PUZZLES["maze"].frames(tokens, tokens, probabilities)["frames"]
+    assert frames == [[[0, 0, 0], [0, 0, 0]], [[0, 255, 0], [0, 0, 0]]]
+    overlays = PUZZLES["maze"].palette()["overlays"]
+    assert overlays[FREE] and overlays[START] is None
+    axes = new_figure(2, 2).subplots()
+    PUZZLES["maze"].draw_step(axes, tokens, probabilities[1])
+    assert axes.images[0].get_array().shape == (2, 3, 3)

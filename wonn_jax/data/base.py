@@ -1,0 +1,91 @@
+"""What every data set is to a configuration: where it lies, how it is loaded, how it is read."""
+
+import dataclasses
+from pathlib import Path
+from typing import ClassVar
+
+from wonn_jax.checks import at_least
+from wonn_jax.config import Component
+from wonn_jax.data.pipeline import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation(Component):
+    """Random changes to training examples, in the processes that load them."""
+
+    kind: ClassVar[str] = "augment"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet(Component):
+    """A data set, and how its examples are read."""
+
+    kind: ClassVar[str] = "data"
+
+    path: str = ""  # of the data; '': generated or fetched, where that is possible
+    dir: str = "~/.cache/wonn_jax"  # where generated and fetched data sets are kept
+    workers: int = 0  # processes that load; 0: threads of this one
+    prefetch: int = 8  # batches ready ahead
+
+    def check(self) -> None:
+        at_least(0, "data", self, "workers")
+        at_least(1, "data", self, "prefetch")
+
+    def load(self, split: str, augment: Augmentation) -> Source:
+        """The 'train' or 'test' split; training examples are changed by `augment`.
+
+        Raises:
+          OSError, ValueError: data that is missing or malformed.
+        """
+        raise NotImplementedError
+
+    def training_examples(self) -> int | None:
+        """Number of training examples, if it is known without reading or generating any."""
+        return None
+
+    def unused(self) -> dict[str, str]:
+        """Fields that nothing reads, given the others, and why: they must not be asked for."""
+        if self.path:
+            return {"dir": "data.path says where the data lies"}
+        return {}
+
+    @property
+    def origin(self) -> str:
+        """Where the examples come from, for a person."""
+        return self.path or self.name
+
+    @property
+    def folder(self) -> Path:
+        """`dir` as a path."""
+        return Path(self.dir).expanduser()
+
+    @property
+    def place(self) -> str:
+        """`path` with the home folder filled in; '' if there is none."""
+        return str(Path(self.path).expanduser()) if self.path else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardData(DataSet):
+    """Boards of cells, read or generated."""
+
+    train_examples: int = 0
+    test_examples: int = 0
+    seed: int = 0  # of the generator
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a board, cells."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        super().check()
+        at_least(0, "data", self, "train_examples", "test_examples", "seed")
+
+    def unused(self) -> dict[str, str]:
+        why = "data.path holds the boards, and none are generated"
+        return super().unused() | ({"seed": why} if self.path else {})
+
+    @property
+    def origin(self) -> str:
+        return self.path or "generated"

@@ -1,0 +1,45 @@
+"""`python -m wonn_jax.main --mode=eval`: every active evaluator on a checkpoint or a file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from wonn_jax.evaluators.steps import oscillators
+from wonn_jax.files import write_atomically
+from wonn_jax.train.card import Config
+from wonn_jax.train.experiment import Experiment
+from wonn_jax.train.summary import data_line, device_line
+from wonn_jax.train.weights import imported_weights, saved_weights
+
+
+def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, Any]:
+    """Evaluates a checkpoint of `workdir`, or weights imported from a PyTorch file.
+
+    Prints a table of each evaluator that has something to do, and writes `eval.json` into the
+    workdir.
+
+    Raises:
+      ValueError, FileNotFoundError: no checkpoint, or one (or weights) of another network.
+    """
+    experiment = Experiment(config)
+    if weights:
+        oscillators(experiment)
+        sets, origin = imported_weights(experiment, weights)
+    else:
+        sets, origin = saved_weights(experiment, workdir)
+    source = config.data.load("test", config.augment)
+    print(f"device   {device_line(experiment.mesh)}")
+    print(f"weights  {origin}")
+    print(f"test     {data_line(source, experiment.task, config.data.origin)}", flush=True)
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+    about = {"weights": origin, "data": source.fingerprint, "seed": config.seed}
+    report: dict[str, Any] = {"weights": origin, "data": source.fingerprint}
+    for evaluator in config.eval.evaluators:
+        if evaluator.active:
+            report |= evaluator.build(experiment).report(sets, source, workdir, about)
+    if jax.process_index() == 0:
+        write_atomically(workdir / "eval.json", json.dumps(report, indent=2) + "\n")
+    return report

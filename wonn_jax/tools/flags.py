@@ -1,0 +1,76 @@
+"""The flags of the command line: settings of a card by name, and what to say of wrong ones."""
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from absl import flags
+
+from wonn_jax.config import Component, unknown_field
+from wonn_jax.tools.launch import fail
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """The flags of the command line; an unknown or wrong field of the config is a message."""
+    try:
+        return flags.FLAGS(argv)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error) as error:
+        fail(ValueError(_explain(argv, error)), traceback=False)
+
+
+def _explain(argv: list[str], error: Exception) -> str:
+    """What is wrong with a field of the configuration, or with anything else."""
+    try:
+        for argument in argv:
+            found = re.match(r"--(config(?:\.\w+)+)=", argument)
+            if found and (text := _unknown(_load_card(argv), found[1].split(".")[1:])):
+                return text
+    except Exception:  # the card itself does not load: the first error says why
+        pass
+    text = str(error).strip("'\"").replace("\\'", "'").replace("\\n", ". ")
+    if "Traceback" in text:  # ml_collections quotes the whole trace of a failing config file
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    return (
+        f"the configuration cannot be read: {text.rstrip('?. ')}. Set a field of the card with "
+        "--config.SECTION.FIELD=VALUE."
+    )
+
+
+def _load_card(argv: list[str]) -> ml_collections.ConfigDict:
+    value = next(x for x in argv if x.startswith("--config=")).removeprefix("--config=")
+    path, _, preset = value.partition(":")
+    spec = importlib.util.spec_from_file_location("card", Path(path))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*([preset] if preset else []))
+
+
+def _unknown(config: Any, names: list[str]) -> str:
+    """What to say if a card has no field of this path; '' if it has."""
+    where, section = "config", config
+    for name in names:
+        if not isinstance(section, ml_collections.ConfigDict) or name not in section:
+            fields = list(section) if isinstance(section, ml_collections.ConfigDict) else []
+            chosen = section.get("name") if "name" in fields else None
+            text = unknown_field(where, name, [x for x in fields if x != "name"])
+            return text if chosen is None else f"{text} (config.{names[0]}.name is {chosen!r})"
+        where, section = f"{where}.{name}", section[name]
+    return ""
+
+
+def check_overrides(config: Any, overrides: Mapping[str, Any]) -> None:
+    """Raises a ValueError if a field was set on the command line that nothing reads.
+
+    Args:
+      config: checked.
+      overrides: values set on the command line by path, 'model.width'.
+    """
+    for path in overrides:
+        section, _, field = path.rpartition(".")
+        component = getattr(config, section, None) if section else None
+        if isinstance(component, Component) and (why := component.unused().get(field)):
+            raise ValueError(f"--config.{path} has no effect: {why}. Leave it out.")

@@ -1,0 +1,91 @@
+"""Trained weights of a run's checkpoint, or of a PyTorch file, on the devices of an experiment."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from wonn_jax.config import to_dict
+from wonn_jax.dist.mesh import shardings
+from wonn_jax.interop import from_pytorch
+from wonn_jax.train.checkpoint import Checkpoints, flatten
+from wonn_jax.train.evaluation import WEIGHTS
+from wonn_jax.train.experiment import Experiment
+from wonn_jax.train.state import Variables, init_variables
+
+
+def saved_weights(experiment: Experiment, workdir: Path) -> tuple[dict[str, Variables], str]:
+    """Both sets of weights of the checkpoint `eval.checkpoint`, and where they come from.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint.
+      ValueError: it is damaged, or of another network.
+    """
+    config = experiment.config
+    which = config.eval.checkpoint
+    folder = workdir / ("best" if which == "best" else "checkpoints")
+    missing = FileNotFoundError(
+        f"There is no checkpoint in {folder}. Give the --workdir of a run, train one with "
+        "--mode=train, or evaluate PyTorch weights with --weights=FILE."
+    )
+    if not folder.is_dir():
+        raise missing
+    like = _by_field(_abstract_variables(experiment))
+    placed = _by_field(shardings(experiment.variables_specs, experiment.mesh))
+    with Checkpoints(folder, config.checkpoint.keep, writable=False) as checkpoints:
+        if which.isdigit():
+            restored = checkpoints.restore_step(int(which), like, placed, partial=True)
+        else:
+            found = checkpoints.restore(like, placed, partial=True)
+            if found is None:
+                raise missing
+            restored = found
+    trained, now = restored.config["model"], to_dict(config.model)
+    for name in [x for x in now if _plain(trained.get(x)) != _plain(now[x])]:
+        print(f"note     model.{name} is {now[name]!r}, trained with {trained.get(name)!r}")
+    state = restored.state
+    raw = {"params": state["params"], **state["model_state"]}
+    sets = dict(zip(WEIGHTS, (raw, state["ema"]), strict=True))
+    return sets, f"{restored.directory} (step {restored.step:,})"
+
+
+def imported_weights(experiment: Experiment, path: str) -> tuple[dict[str, Variables], str]:
+    """Weights of a PyTorch file for the network of an experiment, as `saved_weights` has them.
+
+    Raises:
+      FileNotFoundError, ValueError: no such file, or weights of another network.
+    """
+    model: Any = experiment.config.model
+    variables = from_pytorch(Path(path).expanduser(), step_size=model.step_size)
+    like = _abstract_variables(experiment)
+    found = jax.tree.map(lambda x: str(x.shape), variables)
+    required = jax.tree.map(lambda x: str(x.shape), like)
+    if found != required:
+        theirs, ours = flatten(found), flatten(required)
+        name = next(n for n in {**theirs, **ours} if theirs.get(n) != ours.get(n))
+        raise ValueError(
+            f"{path} holds a model of other shapes than the configuration: {name} is "
+            f"{theirs.get(name, 'missing')} there, {ours.get(name, 'missing')} here; "
+            f"{sum(n.startswith('layer_') for n in variables['params'])} layers there. "
+            f"Set --config.model.width, --config.model.layers (now {model.width} and "
+            f"{model.layers}) and what else differs to those of the weights."
+        )
+    variables = jax.tree.map(lambda x, y: x.astype(y.dtype), variables, like)
+    placed = jax.device_put(variables, shardings(experiment.variables_specs, experiment.mesh))
+    return {"imported": placed}, path
+
+
+def _abstract_variables(experiment: Experiment) -> Variables:
+    seed = experiment.config.seed
+    return jax.eval_shape(lambda: init_variables(experiment.alone, experiment.task, seed))
+
+
+def _by_field(variables: Variables) -> dict[str, Any]:
+    """Variables under the names that they have in a training state."""
+    collections = {name: x for name, x in variables.items() if name != "params"}
+    return {"params": variables["params"], "model_state": collections, "ema": variables}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it, which knows no tuples."""
+    return list(value) if isinstance(value, tuple) else value
