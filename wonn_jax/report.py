@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from wonn_jax.tools.report.page import report_page
-from wonn_jax.train.checkpoint import write_atomically
+from wonn_jax.files import write_atomically
 
 
 def main(argv: list[str] | None = None) -> int:

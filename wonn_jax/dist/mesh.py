@@ -133,6 +133,21 @@ def parameter_specs(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: parameter_spec(x.shape, mesh), tree)
 
 
+def check_shares(params: Any, mesh: Mesh) -> None:
+    """Raises a ValueError if no parameter can be split over `fsdp`."""
+    parts = mesh.shape[FSDP]
+    arrays = jax.tree.leaves(params)
+    if parts == 1 or any(parameter_spec(x.shape, mesh) != P() for x in arrays):
+        return
+    longest = max(max(x.shape, default=1) for x in arrays)
+    fits = [n for n in range(1, parts) if longest % n == 0 and mesh.size % n == 0]
+    raise ValueError(
+        f"config.mesh.fsdp={parts} divides no axis of any parameter (the longest has {longest}), "
+        f"so nothing would be split: --config.mesh.fsdp={max(fits)}, and --config.mesh.data=-1 for "
+        "what is left."
+    )
+
+
 def shardings(specs: Any, mesh: Mesh) -> Any:
     """The `NamedSharding` of every `PartitionSpec` in a tree."""
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)

@@ -22,7 +22,6 @@ from wonn_jax.tasks.base import ratio, row_weight
 from wonn_jax.train.evaluation import (
     Evaluation,
     EvaluatorConfig,
-    evaluation_batches,
     metrics_table,
 )
 from wonn_jax.train.experiment import CompiledStep, Experiment
@@ -78,13 +77,13 @@ class Accuracy:
     def compile(self, variables: Variables) -> float:
         if self.step.seconds:
             return 0.0
-        rows = self._experiment.config.eval.batch_size
+        rows = self._experiment.evaluation_rows
         self.step.compile(variables, self._experiment.task.abstract_batch(rows))
         return self.step.seconds
 
     def evaluate(self, variables: Variables, source: Source) -> Evaluation:
         experiment = self._experiment
-        config, mesh = experiment.config, experiment.mesh
+        mesh = experiment.mesh
         totals: list[dict[str, Any]] = []
         first: tuple[dict[str, np.ndarray], jax.Array] | None = None
 
@@ -95,7 +94,7 @@ class Accuracy:
             totals = jax.tree.map(np.add, totals, new) if totals else new
 
         pending = None  # counts are read when the next batch is at work
-        for batch in evaluation_batches(source, config.eval, config.data, mesh):
+        for batch in self._experiment.evaluation_batches(source):
             counts, predictions = self.step(variables, put_batch(batch, mesh))
             first = first or (batch, predictions)
             if pending is not None:

@@ -22,7 +22,7 @@ from wonn_jax.evaluators.steps import oscillators, steps_per_layer
 from wonn_jax.models.base import SIGNALS, Stop
 from wonn_jax.rng import example_keys, stream_key
 from wonn_jax.tasks import Batch
-from wonn_jax.train.evaluation import EvaluatorConfig, evaluated_examples, evaluation_batches
+from wonn_jax.train.evaluation import EvaluatorConfig, evaluated_examples
 from wonn_jax.train.experiment import CompiledStep, Experiment
 from wonn_jax.train.state import Variables
 from wonn_jax.train.step import make_evaluation_step
@@ -188,7 +188,7 @@ class Adaptive:
         """Answers to all examples of a source, in its order, and the seconds without compiling."""
         config, mesh = self._experiment.config, self._experiment.mesh
         parts, seconds = [], 0.0
-        for batch in evaluation_batches(source, config.eval, config.data, mesh):
+        for batch in self._experiment.evaluation_batches(source):
             placed = put_batch(batch, mesh)
             step.compile(variables, placed)
             began = time.perf_counter()

@@ -23,7 +23,7 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, Any]
     Raises:
       ValueError, FileNotFoundError: no checkpoint, or one (or weights) of another network.
     """
-    experiment = Experiment(config)
+    experiment = Experiment(config).check()
     if weights:
         oscillators(experiment)
         sets, origin = imported_weights(experiment, weights)

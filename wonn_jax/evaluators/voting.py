@@ -32,7 +32,7 @@ from wonn_jax.files import write_atomically
 from wonn_jax.rng import stream_key
 from wonn_jax.tasks import Batch
 from wonn_jax.tasks.pictures import new_figure, save_figure
-from wonn_jax.train.evaluation import EvaluatorConfig, evaluated_examples, evaluation_batches
+from wonn_jax.train.evaluation import EvaluatorConfig, evaluated_examples
 from wonn_jax.train.experiment import Experiment
 from wonn_jax.train.state import Variables
 from wonn_jax.train.step import make_evaluation_step
@@ -206,7 +206,7 @@ class Voting:
         config, mesh = self._experiment.config, self._experiment.mesh
         parts = [
             jax.device_get(self.step(variables, put_batch(batch, mesh)))
-            for batch in evaluation_batches(source, config.eval, config.data, mesh)
+            for batch in self._experiment.evaluation_batches(source)
         ]
         examples = evaluated_examples(source, config.eval)
         return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :examples], *parts)

@@ -144,11 +144,11 @@ class ImageTask(Task):
         # As many as are worth looking at, and no padding; CutMix has mixed the whole batch.
         rows = range(min(SHOWN, int((batch["id"] >= 0).sum())))
         images = np.asarray(batch["input"][: len(rows)]) * self.std + self.mean
-        captions = [class_names[batch["target"][row]] for row in rows]
+        captions = [class_names[int(batch["target"][row])] for row in rows]
         if "share" in batch:
             for row, own in zip(rows, batch["share"], strict=False):
                 if own < 1:
-                    other = class_names[batch["other"][row]]
+                    other = class_names[int(batch["other"][row])]
                     captions[row] += f" {100 * own:.0f} %, {other}"
         pictures.save_images(path, images, captions, title)
 

@@ -57,7 +57,7 @@ def run_describe(config: Config) -> None:
     examples = data.training_examples()
     if data.path:
         examples = len(data.load("train", config.augment))
-    experiment = Experiment(config, examples)
+    experiment = Experiment(config, examples).check()
     state = experiment.abstract_state()
     print(parameter_table(state.params))
     print(f"device   {device_line(experiment.mesh)}")
@@ -68,12 +68,12 @@ def run_describe(config: Config) -> None:
         print(f"data     {examples:,} training {kind}, {data.origin}")
         print(f"length   {experiment.total:,} steps, {experiment.epoch:,} an epoch", flush=True)
     each = f", on each of {experiment.mesh.size} devices" * (experiment.mesh.size > 1)
-    task, training, evaluation = experiment.task, config.train, experiment.config.eval
+    task, training = experiment.task, config.train
     step = experiment.train_step.compile(state, task.abstract_batch(training.batch_size))
     print(f"training, one step of {training.batch_size} examples{each}:")
     print(cost_table(step, flops.TRAINING * training.batch_size, experiment), flush=True)
-    for settings in [e for e in evaluation.evaluators if e.in_training]:
-        batch = task.abstract_batch(evaluation.batch_size)
+    for settings in [e for e in config.eval.evaluators if e.in_training]:
+        batch = task.abstract_batch(experiment.evaluation_rows)
         step = settings.build(experiment).step.compile(state.variables("raw"), batch)
-        print(f"evaluation, one step of {evaluation.batch_size} examples{each}:")
-        print(cost_table(step, settings.passes * evaluation.batch_size, experiment))
+        print(f"evaluation, one step of {experiment.evaluation_rows} examples{each}:")
+        print(cost_table(step, settings.passes * experiment.evaluation_rows, experiment))

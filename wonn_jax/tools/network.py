@@ -91,7 +91,7 @@ def load_network(
         eval=dataclasses.replace(config.eval, checkpoint=checkpoint),
     )
     config.eval.check()
-    experiment = Experiment(config, devices=jax.devices()[:1])
+    experiment = Experiment(config, devices=jax.devices()[:1]).check()
     if not isinstance(experiment.model, Oscillatory):
         name = config.model.name
         raise ValueError(f"{workdir} is a run of the network {name!r}, which has no oscillators.")

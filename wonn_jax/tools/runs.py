@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wonn_jax.tools.network import read_object
+from wonn_jax.files import read_object
 from wonn_jax.train.metrics import read_lines
+from wonn_jax.train.upgrade import upgrade
 
 
 class Run(NamedTuple):
@@ -40,10 +41,9 @@ def read_run(workdir: Path) -> Run:
         raise FileNotFoundError(f"{workdir} holds no run: there is no config.json.")
     config, about, voting = (read_object(f) if f.is_file() else {} for f in files.values())
     lines = [x for x in read_lines(workdir / "metrics.jsonl") if isinstance(x, dict)]
-    return Run(workdir, config, about, voting, lines)
+    return Run(workdir, upgrade(config), about, voting, lines)
 
 
 def component(config: dict[str, Any], section: str) -> str:
     """Name of the component that a configuration chose, such as its 'task', 'data' or 'model'."""
-    chosen = config[section]
-    return chosen if isinstance(chosen, str) else chosen["name"]  # early runs name only the task
+    return config[section]["name"]

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from wonn_jax.models import Model
-from wonn_jax.nn.phases import initial_phases
 from wonn_jax.rng import example_keys, stream_key
 from wonn_jax.tools.network import Network
 
@@ -53,11 +52,9 @@ def answer(
       steps: T of every layer; 0: as in training.
       seed: of the draws.
     """
-    m = network.config.model
-    length = steps or m.steps[-1]
-    shape = network.model.phase_shape(tokens.shape)
+    length = steps or network.model.steps[-1]
     keys = example_keys(stream_key(seed, "evaluation phases"), jnp.arange(draws))
-    theta = initial_phases(keys, shape, kind=m.initial_phase, scale=m.phase_scale)
+    theta = network.model.initial_phases(keys, tokens.shape)
     board = jnp.asarray(tokens, jnp.int32)[None]
 
     final = np.asarray(_final_energies(network.model, steps, network.variables, board, theta))
@@ -100,6 +97,6 @@ def _watch(
         steps=steps or None,
         trajectory=True,
         energies=True,
-        readings=tuple(range(1, length + 1)),
+        read_at=tuple(range(1, length + 1)),
     )
-    return jax.nn.softmax(output.readings[:, 0]), output.layers[-1].energies[:, 0]
+    return jax.nn.softmax(output.read_early[:, 0]), output.layers[-1].energies[:, 0]

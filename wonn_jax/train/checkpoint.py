@@ -264,7 +264,7 @@ class Checkpoints:
 
     def set_aside_damaged(self) -> None:
         """Moves what `restore` found damaged out of the way of the steps to be saved again."""
-        damaged = hosts.first_says("damaged checkpoints", lambda: self._damaged)
+        damaged = hosts.broadcast(lambda: self._damaged)
         if not damaged:
             return
         if self._writes:

@@ -1,22 +1,19 @@
-"""What evaluation is to the loop: settings, the batches of a split, and the evaluator's contract.
+"""What evaluation is to the loop: settings, results, and the contract of an evaluator.
 
 The evaluators themselves are components in `wonn_jax.evaluators`, which a card picks.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from wonn_jax.checks import at_least, length
 from wonn_jax.config import Component
-from wonn_jax.data.base import DataSet
-from wonn_jax.data.pipeline import Source, eval_batches
-from wonn_jax.dist.mesh import local_rows
+from wonn_jax.data.pipeline import Source
 from wonn_jax.tasks import Task
 from wonn_jax.train.state import Variables
 
@@ -119,20 +116,6 @@ class EvalConfig:
             raise ValueError(
                 f"config.eval.checkpoint={self.checkpoint!r} must be last, best or a step."
             )
-
-
-def evaluation_batches(
-    source: Source, config: EvalConfig, data: DataSet, mesh: Mesh
-) -> Iterator[dict[str, np.ndarray]]:
-    """This process's rows of batches that hold each example to evaluate on once."""
-    return eval_batches(
-        source,
-        batch_size=config.batch_size,
-        examples=config.examples,
-        rows=local_rows(mesh, config.batch_size),
-        workers=data.workers,
-        prefetch=data.prefetch,
-    )
 
 
 def evaluated_examples(source: Source, config: EvalConfig) -> int:

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
 from wonn_jax.checks import length
-from wonn_jax.data.pipeline import Source, steps_per_epoch
+from wonn_jax.data.pipeline import Source, eval_batches, steps_per_epoch
 from wonn_jax.dist import mesh as devices_of
-from wonn_jax.dist.mesh import FSDP, GRID
+from wonn_jax.dist.mesh import GRID
 from wonn_jax.tasks import Task
 from wonn_jax.train import flops
 from wonn_jax.train.batches import training_batches
@@ -85,25 +85,13 @@ class Data(NamedTuple):
 class Experiment:
     """Network, method, optimizer and compiled training step, but no data and no state.
 
+    Its parts are made when they are first asked for; `check` asks for all that can be wrong.
+
     Args:
       config: the experiment.
       examples: in the training split, from which epochs are counted; None where nothing is
         trained, and the learning rate does not matter.
       devices: to run on, or only to compile for; None for all there are.
-
-    Attributes:
-      asked: the configuration as it was given.
-      config: the same with a batch of evaluation that splits over the devices.
-      mesh: of the devices.
-      task: of the data.
-      method: how the network is trained; on the mesh, inside `shard_map`.
-      alone: the same method with the network on a single device.
-      model: the network of `method`.
-      epoch: steps (updates) of one epoch.
-      total: steps of the whole run.
-
-    Raises:
-      ValueError: components that do not fit together, or do not fit the devices or the steps.
     """
 
     def __init__(
@@ -112,71 +100,120 @@ class Experiment:
         examples: int | None = None,
         devices: Sequence[jax.Device] | None = None,
     ):
-        self.asked = config
-        self.mesh = devices_of.make_mesh(config.mesh, devices)
-        # The result of an evaluation does not depend on its batch size.
-        shares = devices_of.row_shares(self.mesh)
-        rows = -(-config.eval.batch_size // shares) * shares
-        evaluation = dataclasses.replace(config.eval, batch_size=rows)
-        self.config = dataclasses.replace(config, eval=evaluation)
+        self.config = config
+        self.examples = examples
+        self.devices = devices
 
-        self.task: Task = config.task.build(config.data, config.augment)
-        # Before anything is compiled, or generated.
-        config.model.check_platform(devices_of.platform_of(self.mesh))
-        config.model.check_split(self.task.examples, self.mesh.shape[GRID])
+    def check(self) -> "Experiment":
+        """Itself, if components, devices and steps fit each other.
+
+        Nothing is compiled for that, and no array is made.
+
+        Raises:
+          ValueError: they do not; it says what to type.
+        """
+        model = self.config.model
+        model.check_platform(devices_of.platform_of(self.mesh))
+        model.check_split(self.task.examples, self.mesh.shape[GRID])
+        devices_of.check_shares(self.abstract_variables["params"], self.mesh)
+        if self.examples is not None:
+            t = self.config.train
+            devices_of.check_divisible("train.batch_size", t.batch_size, self.mesh, t.accumulate)
+            self.config.profile.check_length(self.total)
+            _ = self.schedule
+        return self
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        """All devices."""
+        return devices_of.make_mesh(self.config.mesh, self.devices)
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """What is learned, on these data."""
+        return self.config.task.build(self.config.data, self.config.augment)
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The network as it runs on the mesh, inside `shard_map`."""
         placement = devices_of.placement(self.mesh)
-        self.model = config.model.build(self.task.examples, placement)
-        self.method: Method = config.method.build(self.model, self.task)
-        self.alone: Method = config.method.build(config.model.build(self.task.examples), self.task)
-        variables = jax.eval_shape(lambda: init_variables(self.alone, self.task, config.seed))
-        self._check_fsdp(variables["params"])
-        self.variables_specs: Variables = variables_specs(variables, self.mesh)
-        schedule = self._plan(examples)
-        self.optimizer = freeze_some(
-            config.optimizer.build(schedule), self.method.labels(variables["params"])
-        )
-        self.train_step = CompiledStep(
+        return self.config.model.build(self.task.examples, placement)
+
+    @functools.cached_property
+    def method(self) -> Method:
+        """How the network is trained, on the mesh."""
+        return self.config.method.build(self.model, self.task)
+
+    @functools.cached_property
+    def alone(self) -> Method:
+        """The same method with the network on a single device."""
+        return self.config.method.build(self.config.model.build(self.task.examples), self.task)
+
+    @functools.cached_property
+    def abstract_variables(self) -> Variables:
+        """Shapes and dtypes of what the network is applied with."""
+        seed = self.config.seed
+        return jax.eval_shape(lambda: init_variables(self.alone, self.task, seed))
+
+    @functools.cached_property
+    def variables_specs(self) -> Variables:
+        """How the variables are split over the mesh."""
+        return variables_specs(self.abstract_variables, self.mesh)
+
+    # --- Steps ------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def epoch(self) -> int:
+        """Steps (updates) of one epoch; 0 if nothing is trained."""
+        if self.examples is None:
+            return 0
+        t = self.config.train
+        batches = steps_per_epoch(self.examples, t.batch_size, t.last_batch)
+        return batches * self.method.updates_per_batch
+
+    @functools.cached_property
+    def total(self) -> int:
+        """Steps of the whole run; 0 if nothing is trained."""
+        if self.examples is None:
+            return 0
+        return length("train.length", self.config.train.length).steps(self.epoch)
+
+    @functools.cached_property
+    def schedule(self) -> optax.Schedule:
+        """Learning rate over the steps; constant if nothing is trained."""
+        optimizer = self.config.optimizer
+        if self.examples is None:
+            return optax.constant_schedule(optimizer.learning_rate)
+        return optimizer.make_schedule(self.total, self.epoch)
+
+    @functools.cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimizer, on those parameters that the method trains."""
+        labels = self.method.labels(self.abstract_variables["params"])
+        return freeze_some(self.config.optimizer.build(self.schedule), labels)
+
+    @functools.cached_property
+    def train_step(self) -> "CompiledStep":
+        """The training step, see `make_train_step`."""
+        return CompiledStep(
             make_train_step(
                 self.method,
                 self.task,
                 self.optimizer,
-                schedule,
-                state_specs(self.abstract_state(), self.mesh),
+                self.schedule,
+                self.state_specs,
                 self.mesh,
-                seed=config.seed,
-                accumulate=config.train.accumulate,
-                ema=config.ema,
+                seed=self.config.seed,
+                accumulate=self.config.train.accumulate,
+                ema=self.config.ema,
             )
         )
 
-    def _plan(self, examples: int | None) -> optax.Schedule:
-        """Counts the steps; the schedule of the learning rate over them."""
-        config = self.config
-        self.epoch = self.total = 0
-        if examples is None:
-            return optax.constant_schedule(config.optimizer.learning_rate)
-        t = config.train
-        devices_of.check_divisible("train.batch_size", t.batch_size, self.mesh, t.accumulate)
-        batches = steps_per_epoch(examples, t.batch_size, t.last_batch)
-        self.epoch = batches * self.method.updates_per_batch
-        self.total = length("train.length", t.length).steps(self.epoch)
-        config.profile.check_length(self.total)
-        return config.optimizer.make_schedule(self.total, self.epoch)
-
-    def _check_fsdp(self, params: Any) -> None:
-        """Raises a ValueError if nothing can be split over `fsdp`."""
-        parts = self.mesh.shape[FSDP]
-        if parts == 1:
-            return
-        arrays = jax.tree.leaves(params)
-        if all(devices_of.parameter_spec(x.shape, self.mesh) == P() for x in arrays):
-            longest = max(max(x.shape, default=1) for x in arrays)
-            fits = [n for n in range(1, parts) if longest % n == 0 and self.mesh.size % n == 0]
-            raise ValueError(
-                f"config.mesh.fsdp={parts} divides no axis of any parameter (the longest has "
-                f"{longest}), so nothing would be split: --config.mesh.fsdp={max(fits)}, and "
-                "--config.mesh.data=-1 for what is left."
-            )
+    @property
+    def evaluation_rows(self) -> int:
+        """Rows of an evaluation batch: as many as asked for, rounded up to a share per device."""
+        shares = devices_of.row_shares(self.mesh)
+        return -(-self.config.eval.batch_size // shares) * shares
 
     def batches(
         self, source: Source, start: int, stop: int, *, workers: int | None = None
@@ -200,10 +237,23 @@ class Experiment:
             updates=self.method.updates_per_batch,
         )
 
+    def evaluation_batches(self, source: Source) -> Iterator[dict[str, np.ndarray]]:
+        """This host's rows of batches that hold each example to evaluate on once."""
+        rows = self.evaluation_rows
+        return eval_batches(
+            source,
+            batch_size=rows,
+            examples=self.config.eval.examples,
+            rows=devices_of.local_rows(self.mesh, rows),
+            workers=self.config.data.workers,
+            prefetch=self.config.data.prefetch,
+        )
+
+    # --- State ------------------------------------------------------------------------------------
+
     def _initial_state(self) -> TrainState:
-        config = self.config
-        rows = config.train.batch_size
-        return init_state(self.alone, self.task, self.optimizer, config.seed, rows)
+        rows = self.config.train.batch_size
+        return init_state(self.alone, self.task, self.optimizer, self.config.seed, rows)
 
     def initial_state(self) -> TrainState:
         """The state before the first update, on all devices."""
@@ -214,9 +264,16 @@ class Experiment:
         return jax.eval_shape(self._initial_state)
 
     @functools.cached_property
+    def state_specs(self) -> TrainState:
+        """How the arrays of the state are split over the mesh."""
+        return state_specs(self.abstract_state(), self.mesh)
+
+    @functools.cached_property
     def state_shardings(self) -> TrainState:
         """Where the arrays of the state live."""
-        return devices_of.shardings(state_specs(self.abstract_state(), self.mesh), self.mesh)
+        return devices_of.shardings(self.state_specs, self.mesh)
+
+    # --- Costs ------------------------------------------------------------------------------------
 
     @functools.cached_property
     def forward_flops(self) -> int:

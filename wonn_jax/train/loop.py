@@ -53,8 +53,6 @@ from wonn_jax.train.profile import Trace
 from wonn_jax.train.state import TrainState
 from wonn_jax.train.summary import data_line, device_line, parameter_table
 
-_STOP = "stop for signal "
-
 
 class Interrupted(Exception):
     """The run was asked to stop, and has saved itself."""
@@ -72,18 +70,18 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
       FloatingPointError: the loss or the gradient is no longer finite.
       OSError: no room for a checkpoint.
       Interrupted: SIGTERM or SIGINT came to one of the hosts, and the state was saved.
-      hosts.StoppedError: another host has stopped.
+      RuntimeError, ValueError: from JAX, another host was lost (see `hosts.lost`).
     """
     check_workdir(workdir, to_dict(config))
     if (examples := config.data.training_examples()) is not None:
-        Experiment(config, examples)  # contradictions come before half a minute of generating
+        Experiment(config, examples).check()  # before half a minute of generating
     data = Data(*(config.data.load(split, config.augment) for split in ("train", "test")))
     hosts.compare(
         "the data",
         {"training": data.train.fingerprint, "test": data.test.fingerprint},
         "Every host needs the same examples in the same order: copy --config.data.path to all.",
     )
-    experiment = Experiment(config, len(data.train))
+    experiment = Experiment(config, len(data.train)).check()
     hosts.check_same_folder(workdir)
     return run(experiment, data, workdir)
 
@@ -92,7 +90,7 @@ def run(experiment: Experiment, data: Data, workdir: Path) -> dict[str, float]:
     """Trains an experiment on its data; see `train`."""
     main = jax.process_index() == 0
     kept = experiment.config.checkpoint
-    record = to_dict(experiment.asked)
+    record = to_dict(experiment.config)
     with (
         Checkpoints(workdir / "checkpoints", kept.keep) as checkpoints,
         Checkpoints(workdir / "best", 1) as best,
@@ -246,15 +244,16 @@ class _Loop:
         self.clock = time.monotonic()
         self.signal = 0
         self.agenda = hosts.Agenda()
-        self.handlers = {
-            number: signal.signal(number, self._on_signal)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        # Of several processes, SIGTERM is JAX's, which tells the others; see `Agenda`.
+        numbers = (signal.SIGINT,) if hosts.several() else (signal.SIGINT, signal.SIGTERM)
+        self.handlers = {number: signal.signal(number, self._on_signal) for number in numbers}
 
     def _on_signal(self, number: int, _: Any) -> None:
         self.signal = number
         # A second Ctrl-C, if saving takes too long, ends the process at once.
         signal.signal(number, signal.SIG_DFL)
+        if hosts.several():
+            signal.raise_signal(signal.SIGTERM)
 
     def close(self) -> None:
         for number, handler in self.handlers.items():
@@ -287,12 +286,13 @@ class _Loop:
             if durations.due(step, self.eval_every) or step == self.total:
                 self._read_pending()
                 results = self._evaluate(step, state)
-            asked = self.agenda.after(step, self._wish()) if step < self.total else ""
-            if asked or self._save_is_due(step) or step == self.total:
+            stop = step < self.total and self.agenda.stop_due(bool(self.signal))
+            if stop or self._save_is_due(step) or step == self.total:
                 self._save(step, state)
-            if asked.startswith(_STOP):
+            if stop:
                 self._wait()
-                raise Interrupted(int(asked.removeprefix(_STOP)), step)
+                # Of several hosts, most stop because another one got a signal.
+                raise Interrupted(self.signal or signal.SIGTERM, step)
         self._wait()
         return results or self._last_results()
 
@@ -307,15 +307,6 @@ class _Loop:
             print(f"compiled training step in {seconds:.1f} s", flush=True)
         self.writer.time(self.start, "train", {"compile_seconds": seconds})
         self.clock = time.monotonic()
-
-    def _wish(self) -> str:
-        """What a signal or the clock asks for; of several hosts, that of process 0 counts."""
-        if self.signal:
-            return f"{_STOP}{self.signal}"
-        every = self.save_every
-        if every.unit == "minutes" and jax.process_index() == 0:
-            return "save" if time.monotonic() - self.saved_at >= 60 * every.amount else ""
-        return ""
 
     def _wait(self) -> None:
         """Until all is on disk, while signals cannot end the process yet."""
@@ -422,7 +413,7 @@ class _Loop:
             ]
             return sign * results[metric] > max(before, default=-math.inf)
 
-        return hosts.first_says("whether this is the best", is_best)  # that has the file
+        return hosts.broadcast(is_best)  # that has the file
 
     def _draw(self, step: int, evaluations: Mapping[str, Evaluation]) -> None:
         """A picture of the first examples of the test split and what is predicted for them."""
@@ -444,7 +435,7 @@ class _Loop:
     def _save_is_due(self, step: int) -> bool:
         every = self.save_every
         if every.unit == "minutes":
-            return False  # see _wish
+            return self.agenda.save_due(time.monotonic() - self.saved_at >= 60 * every.amount)
         return durations.due(step, every.steps(self.experiment.epoch))
 
     def _save(self, step: int, state: TrainState) -> None:

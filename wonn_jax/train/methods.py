@@ -59,12 +59,12 @@ class Method(Protocol):
 
     Everything is a pure function of arrays; `loss` and `predict` run inside `shard_map` on a
     device's rows of the batch.
-
-    Attributes:
-      updates_per_batch: consecutive updates that get the same batch.
     """
 
-    updates_per_batch: int
+    @property
+    def updates_per_batch(self) -> int:
+        """Consecutive updates that get the same batch."""
+        ...
 
     def init(self, key: Array, batch: Batch) -> tuple[Any, dict[str, Any]]:
         """Fresh parameters, and the other collections of the network by name ({} for none)."""
@@ -123,7 +123,10 @@ class Supervised:
 
     model: Model | Oscillatory
     task: Task
-    updates_per_batch: ClassVar[int] = 1
+
+    @property
+    def updates_per_batch(self) -> int:
+        return 1
 
     def init(self, key: Array, batch: Batch) -> tuple[Any, dict[str, Any]]:
         inputs = batch["input"]

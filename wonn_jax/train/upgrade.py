@@ -43,7 +43,7 @@ def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
         settings["loss_weights"] = config["loss_weights"]
     train = dict(config["train"])
     settings["label_smoothing"] = train.pop("label_smoothing", 0.0)
-    evaluators = ("accuracy", "adaptive", "voting")
+    evaluators: tuple[str, ...] = ("accuracy", "adaptive", "voting")
     plain = model["name"] == "resnet"
     augment = {**config.get("augment", {}), "name": "image" if images else "none"}
     evaluation = dict(config["eval"])

@@ -11,7 +11,7 @@ from wonn_jax.interop import from_pytorch
 from wonn_jax.train.checkpoint import Checkpoints, flatten
 from wonn_jax.train.evaluation import WEIGHTS
 from wonn_jax.train.experiment import Experiment
-from wonn_jax.train.state import Variables, init_variables
+from wonn_jax.train.state import Variables
 
 
 def saved_weights(experiment: Experiment, workdir: Path) -> tuple[dict[str, Variables], str]:
@@ -30,7 +30,7 @@ def saved_weights(experiment: Experiment, workdir: Path) -> tuple[dict[str, Vari
     )
     if not folder.is_dir():
         raise missing
-    like = _by_field(_abstract_variables(experiment))
+    like = _by_field(experiment.abstract_variables)
     placed = _by_field(shardings(experiment.variables_specs, experiment.mesh))
     with Checkpoints(folder, config.checkpoint.keep, writable=False) as checkpoints:
         if which.isdigit():
@@ -57,7 +57,7 @@ def imported_weights(experiment: Experiment, path: str) -> tuple[dict[str, Varia
     """
     model: Any = experiment.config.model
     variables = from_pytorch(Path(path).expanduser(), step_size=model.step_size)
-    like = _abstract_variables(experiment)
+    like = experiment.abstract_variables
     found = jax.tree.map(lambda x: str(x.shape), variables)
     required = jax.tree.map(lambda x: str(x.shape), like)
     if found != required:
@@ -73,11 +73,6 @@ def imported_weights(experiment: Experiment, path: str) -> tuple[dict[str, Varia
     variables = jax.tree.map(lambda x, y: x.astype(y.dtype), variables, like)
     placed = jax.device_put(variables, shardings(experiment.variables_specs, experiment.mesh))
     return {"imported": placed}, path
-
-
-def _abstract_variables(experiment: Experiment) -> Variables:
-    seed = experiment.config.seed
-    return jax.eval_shape(lambda: init_variables(experiment.alone, experiment.task, seed))
 
 
 def _by_field(variables: Variables) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wonn_jax.data import load_source
 from wonn_jax.tasks.pictures import class_name, errors
 from wonn_jax.tools.network import Network, batch_of, load_network, watch
 from wonn_jax.tools.phases import colour_limit, contrast, groups
@@ -62,13 +61,13 @@ def section(workdir: Path, task: str) -> str:
     if task not in EXHIBITS:
         return ""
     network = load_network(workdir, task)
-    source = load_source(network.config, "test")
+    source = network.load("test")
     batch = batch_of(source, range(min(EXAMPLES, len(source))))
     exhibit = EXHIBITS[task](network, batch, getattr(source, "class_names", ()))
-    return _html(exhibit)
+    return section_html(exhibit)
 
 
-def _html(exhibit: Exhibit) -> str:
+def section_html(exhibit: Exhibit) -> str:
     width, height = exhibit.size
     figures = [
         element(
