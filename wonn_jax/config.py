@@ -109,7 +109,6 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
         name = rest.pop("name", getattr(cls, "name", None))
         one_of(f"{where.removeprefix('config.')}.name", name, known)
         cls = typing.cast(type[T], known[name])
-        where = f"{where}"
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
@@ -120,17 +119,11 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
             arguments[name] = _value(hints[name], rest.pop(name), f"{where}.{name}")
     if rest:
         raise ValueError(unknown_field(where, next(iter(rest)), field_names(cls)))
-    missing = [
-        name
-        for name, field in fields.items()
-        if name not in arguments
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    if missing:
+    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
+    if missing := [name for name in required if name not in arguments]:
         raise ValueError(f"{where} lacks {', '.join(missing)}.")
-    made = cls(**arguments)
-    if isinstance(made, Component) or hasattr(made, "check"):
+    made: Any = cls(**arguments)
+    if hasattr(made, "check"):
         made.check()
     return made
 

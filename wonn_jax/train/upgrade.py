@@ -10,7 +10,11 @@ from typing import Any
 from wonn_jax.config import components, field_names
 
 _ARRAYS = {"batch_stats.": "model_state.batch_stats."}
-_RENAMED = {"deviation": "std", "limit": "max_steps"}
+_FIELDS = {"deviation": "std", "limit": "max_steps"}
+_DATA = {"maze": "maze", "sudoku": "sudoku"}  # images name their data set themselves
+_AUGMENT = {"image": "image"}
+_NETWORKS = {"maze": "winfree_grid", "sudoku": "winfree_grid", "image": "winfree_image"}
+_WHOLE_PATH = {"maze": {"train_examples": 0, "test_examples": 0}}  # a path was read as a whole
 
 
 def is_old(config: Mapping[str, Any]) -> bool:
@@ -30,43 +34,42 @@ def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration in today's layout; one that is in it already stays as it is."""
     if not is_old(config):
         return dict(config)
-    task, data, model = config["task"], dict(config["data"]), dict(config["model"])
-    images = task == "image"
-    if not images:
-        data["name"] = task
-        if data.get("path") and task == "maze":  # all boards of the path were used
-            data["train_examples"] = data["test_examples"] = 0
-    if model.get("name", "winfree") == "winfree":
-        model["name"] = "winfree_image" if images else "winfree_grid"
-    settings: dict[str, Any] = {"name": task}
-    if config.get("loss_weights"):
-        settings["loss_weights"] = config["loss_weights"]
-    train = dict(config["train"])
-    settings["label_smoothing"] = train.pop("label_smoothing", 0.0)
-    evaluators: tuple[str, ...] = ("accuracy", "adaptive", "voting")
-    plain = model["name"] == "resnet"
-    augment = {**config.get("augment", {}), "name": "image" if images else "none"}
-    evaluation = dict(config["eval"])
-    if plain:
-        evaluators = ("accuracy",)
-        known = field_names(components("evaluator")["accuracy"])
-        others = {n for e in components("evaluator").values() for n in field_names(e)}
-        evaluation = {n: x for n, x in evaluation.items() if n not in others or n in known}
-    return {
-        **{name: x for name, x in config.items() if name != "loss_weights"},
+    old: dict[str, Any] = {
+        name: dict(x) if isinstance(x, Mapping) else x for name, x in config.items()
+    }
+    task, data, model, train = (old[name] for name in ("task", "data", "model", "train"))
+    settings = {"name": task, "label_smoothing": train.pop("label_smoothing", 0.0)}
+    if weights := old.pop("loss_weights", ()):
+        settings["loss_weights"] = weights
+    if data.get("path"):
+        data |= _WHOLE_PATH.get(task, {})
+    network = {"winfree": _NETWORKS[task]}
+    model["name"] = network.get(model.get("name", "winfree"), model.get("name"))
+    return old | {
         "task": _fields("task", settings),
-        "data": _fields("data", data),
+        "data": _fields("data", data | {"name": _DATA.get(task, data.get("name"))}),
         "model": _fields("model", model),
-        "augment": _fields("augment", augment),
+        "augment": _fields(
+            "augment", old.get("augment", {}) | {"name": _AUGMENT.get(task, "none")}
+        ),
         "method": {"name": "supervised"},
-        "optimizer": _fields("optimizer", dict(config["optimizer"])),
-        "train": train,
-        "eval": {_RENAMED.get(n, n): x for n, x in evaluation.items()} | {"evaluators": evaluators},
+        "optimizer": _fields("optimizer", old["optimizer"]),
+        "eval": _evaluation(old["eval"], components("model")[model["name"]]),
     }
 
 
 def _fields(kind: str, values: dict[str, Any]) -> dict[str, Any]:
     """The fields that the component of this name has."""
     known = components(kind)[values["name"]]
-    renamed = {_RENAMED.get(name, name): x for name, x in values.items()}
+    renamed = {_FIELDS.get(name, name): x for name, x in values.items()}
     return {name: x for name, x in renamed.items() if name in ("name", *field_names(known))}
+
+
+def _evaluation(values: dict[str, Any], model: Any) -> dict[str, Any]:
+    """The section `eval`, with the evaluators that a network has."""
+    known: dict[str, Any] = dict(components("evaluator"))
+    chosen = [n for n in known if model.oscillatory or not known[n].oscillatory]
+    left_out = {f for n in known.keys() - chosen for f in field_names(known[n])}
+    renamed = {_FIELDS.get(name, name): x for name, x in values.items()}
+    kept = {name: x for name, x in renamed.items() if name not in left_out}
+    return kept | {"evaluators": tuple(chosen)}
