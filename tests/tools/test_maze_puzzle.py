@@ -84,7 +84,7 @@ def test_judging_a_maze():
     verdict = puzzle.judge_maze(tokens, marked)
     assert verdict.valid and not verdict.shortest and "1 other cell is marked" in verdict.reason
     marked[1, 1] = True
-    assert "wall, at row 2 column 2" in puzzle.judge_maze(tokens, marked).reason
+    assert "wall at row 2 column 2" in puzzle.judge_maze(tokens, marked).reason
     tokens = puzzle.read_mazes("S.G\n.#.\n...\n", "")[0]
     around = np.array([[0, 0, 0], [1, 0, 1], [1, 1, 1]], bool)
     assert "6 moves where 2 are enough" in puzzle.judge_maze(tokens, around).reason

@@ -68,6 +68,7 @@ def section(workdir: Path, task: str) -> str:
 
 
 def section_html(exhibit: Exhibit) -> str:
+    """The section that shows an exhibit."""
     width, height = exhibit.size
     figures = [
         element(
