@@ -76,15 +76,13 @@ def main(argv: list[str]) -> None:
         print(f"{interrupted}, saved; the same command goes on from there.", file=sys.stderr)
         hosts.finish(128 + interrupted.number)
         sys.exit(128 + interrupted.number)
-    except KeyboardInterrupt as error:
-        text = "stopped before training began; the same command begins again."
-        print(hosts.stop(error, text), file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped before training began; the same command begins again.", file=sys.stderr)
         hosts.leave(130)
     except (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         fail(error, traceback=_TRACEBACK.value)
-    except BaseException as error:
-        hosts.take_along(error)
-        raise
+    except Exception as error:
+        fail(error, traceback=True)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,17 @@
 """The processes of a run: how they start together, agree, and end together.
 
-All of it is JAX's own distributed runtime, through public calls: `jax.distributed` connects the
-processes and ends all when one is lost; its preemption service turns a SIGTERM to one into a step
-after which all stop; `multihost_utils` gathers what has to be compared. `join` adds a message and
-exit status 2 where JAX aborts (processes that are missing) or crashes (a port that is taken). What
-it leaves to JAX: a second process with the number of another ends the run that has that number, so
-every run needs a port of its own.
+All of it is JAX's own runtime, through public calls: `jax.distributed` connects the processes and
+ends all when one is lost, its preemption service turns a SIGTERM to one into a step after which all
+stop, `multihost_utils` gathers what has to be compared. Where JAX would abort (processes that are
+missing) or crash (a port that is taken), `join` ends with a message. One thing is left to JAX: a
+process that takes the number of another ends that run, so every run needs a port of its own.
 
-A host that ends because another one did has exit status 134 (SIGABRT) if JAX's heartbeats notice it
-first, and `LOST` if a computation does. Alone, a process agrees with itself.
+Alone, a process agrees with itself.
 """
 
 import contextlib
-import functools
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -34,7 +30,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 JOIN_SECONDS = 120.0
 """Within which all processes must have started."""
 LOST = 75
-"""Exit status if another host was lost (EX_TEMPFAIL): starting again may succeed."""
+"""Exit status if another host was lost (EX_TEMPFAIL); 134 (SIGABRT) if JAX notices it first."""
 _HEARTBEAT_SECONDS = 30
 """Without a heartbeat of one process, after which JAX ends all."""
 _LEAVE_SECONDS = 5
@@ -45,15 +41,14 @@ def join(
     coordinator: str | None = None,
     index: int | None = None,
     count: int | None = None,
-    seconds: float = JOIN_SECONDS,
     *,
+    seconds: float = JOIN_SECONDS,
     preemptible: bool = True,
 ) -> None:
-    """Connects this process to the others. Call before any computation of JAX.
+    """Connects this process to the others. Call it before any computation of JAX.
 
     Args:
-      coordinator: HOST:PORT of process 0; None if JAX is to detect the cluster (TPU pods, Slurm,
-        Open MPI, Kubernetes), as are the next two.
+      coordinator: HOST:PORT of process 0. None, as for the next two: JAX detects the cluster.
       index, count: number of this process, from 0, and of processes.
       seconds: for all to start in; after that, this process ends with a message and status 2.
       preemptible: SIGTERM requests a stop (see `Agenda`) instead of ending this process.
@@ -63,72 +58,65 @@ def join(
       OSError: the port of process 0 is taken.
     """
     if coordinator is not None and index is not None and count is not None:
-        _check(coordinator, index, count)
+        _check_place(coordinator, index, count)
         print(f"joining  process {index} of {count}, coordinator {coordinator}", file=sys.stderr)
-
-    def give_up() -> None:  # the main thread waits inside JAX, which would abort
-        print(
-            f"error: process {index} of {count} and the others did not all meet at {coordinator} "
-            f"within {seconds:g} s. Start every process, each with its own --process_id from 0 and "
-            "the same --num_processes; the port must be open between the hosts. If they need "
-            "longer to start, use --join_seconds=SECONDS.".replace("None", "?"),
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(2)
-
+    missing = (
+        f"error: not all {count or ''} processes met at {coordinator or 'the coordinator'} within "
+        f"{seconds:g} s. Start every process, each with its own --process_id from 0 and the same "
+        "--num_processes; the coordinator's port must be open between the hosts. If they need "
+        "longer to start, use --join_seconds=SECONDS."
+    )
+    patience = _exit_after(seconds, 2, missing)  # the main thread waits inside JAX
     jax.config.update("jax_enable_preemption_service", preemptible)
-    patience = _timer(seconds, give_up)
     try:
         jax.distributed.initialize(
             coordinator,
             count,
             index,
-            cluster_detection_method="deactivate" if coordinator is not None else None,
+            cluster_detection_method="deactivate" if coordinator else None,
             initialization_timeout=round(seconds) + 30,
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
         )
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"JAX could not connect the processes ({error}). --distributed=auto needs a cluster "
-            "that JAX detects: TPU pods, Slurm, Open MPI, or Kubernetes with the Python package "
-            "kubernetes. Use --distributed=off for one process, or --distributed=on with "
-            "--coordinator, --process_id and --num_processes."
+            f"JAX could not connect the processes ({error}). --distributed=auto needs a TPU pod, "
+            "Slurm, Open MPI, or Kubernetes with the Python package kubernetes; elsewhere use "
+            "--distributed=on with --coordinator, --process_id and --num_processes."
         ) from error
     finally:
         patience.cancel()
 
 
-def _check(coordinator: str, index: int, count: int) -> None:
-    """Raises an error for what JAX would not refuse, or crash at."""
-    if not 0 <= index < count:
-        raise ValueError(
-            f"--process_id={index} is not below --num_processes={count}; number the processes from "
-            f"0 to {count - 1}."
-        )
+def _check_place(coordinator: str, index: int, count: int) -> None:
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(
             f"The coordinator {coordinator!r} is not an address; use --coordinator=HOST:PORT, the "
             "host of process 0 and a free port there."
         )
-    if index == 0:
-        family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", int(port)))
-            except OSError as error:
-                raise OSError(
-                    f"Process 0 cannot listen on port {port} ({error.strerror}). Another process 0 "
-                    "or program may have it: give every process its own --process_id, or choose "
-                    "another port in --coordinator=HOST:PORT."
-                ) from error
+    if not 0 <= index < count:
+        raise ValueError(
+            f"--process_id={index} is not below --num_processes={count}; number the processes from "
+            f"0 to {count - 1}."
+        )
+    try:
+        if index == 0:  # JAX crashes if the port is taken
+            socket.create_server(("", int(port))).close()
+    except OSError as error:
+        raise OSError(
+            f"Process 0 cannot listen on port {port} ({error.strerror}). Another process 0 or "
+            "program may have it: give every process its own --process_id, or choose another port "
+            "in --coordinator=HOST:PORT."
+        ) from error
 
 
-def _timer(seconds: float, call: Callable[..., Any], *args: Any) -> threading.Timer:
-    timer = threading.Timer(seconds, call, args)
+def _exit_after(seconds: float, status: int, message: str = "") -> threading.Timer:
+    def end() -> None:
+        print(message, end="\n" if message else "", file=sys.stderr, flush=True)
+        os._exit(status)
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
     return timer
@@ -182,8 +170,8 @@ def compare_devices() -> None:
         kinds: list[list[str]] = [[] for _ in range(jax.process_count())]
         for device in jax.devices():
             kinds[device.process_index].append(device.device_kind)
-        records = [{"number": str(len(k)), "kinds": ", ".join(sorted(set(k)))} for k in kinds]
-        advice = "Every host must have the same devices; on CPUs, --config.devices.cpu_devices."
+        records = [{"devices": f"{len(k)} × {', '.join(sorted(set(k)))}"} for k in kinds]
+        advice = "Every host must have the same; on CPUs, --config.devices.cpu_devices."
         _check_equal("their devices", records, advice)
 
 
@@ -215,10 +203,10 @@ def check_same_folder(path: Path) -> None:
     """
     if not several():
         return
-    first = jax.process_index() == 0
     token = path / broadcast(lambda: f".hosts-{uuid.uuid4().hex}")
-    made = [p for p in (path, *path.parents) if not p.exists()] if first else []
-    if first:
+    made: list[Path] = []
+    if jax.process_index() == 0:
+        made = [p for p in (path, *path.parents) if not p.exists()]
         path.mkdir(parents=True, exist_ok=True)
         token.write_text("")
     barrier("token written")
@@ -226,7 +214,7 @@ def check_same_folder(path: Path) -> None:
     while not (seen := token.exists()) and time.monotonic() < deadline and path.is_dir():
         time.sleep(0.1)
     blind = [host for host, sees in enumerate(gather(seen)) if not sees]
-    if first:
+    if jax.process_index() == 0:
         token.unlink()
         for folder in made if blind else ():
             folder.rmdir()
@@ -240,70 +228,43 @@ def check_same_folder(path: Path) -> None:
 class Agenda:
     """Requests to save or to stop, granted on all hosts after the same step.
 
-    A context, within which SIGTERM and SIGINT request a stop. Alone, a process grants its requests
-    at once. Of several, JAX's preemption service agrees on a stop in the background: within about a
-    second, all stop after the step that follows the latest one begun anywhere; a SIGTERM before the
-    first step counts. It costs each step a look at a variable, 0.2 µs. To save, the clock of
-    process 0 counts. Its answer after step k is reduced over the devices and read after step k + 1
-    was dispatched, as the metrics of step k are, so that nobody waits for it. It costs each step
-    the dispatch of a tiny program, 0.5 ms between two CPU hosts.
+    All hosts must ask after every step. Alone, a process grants its requests at once.
     """
 
     def __init__(self) -> None:
-        self._several = several()
-        self._signal = 0
         self._steps = 0
         self._answer: jax.Array | None = None
 
-    def __enter__(self) -> "Agenda":
-        # Of several processes, SIGTERM is JAX's from `join` on.
-        numbers = (signal.SIGINT,) if self._several else (signal.SIGINT, signal.SIGTERM)
-        self._handlers = {number: signal.signal(number, self._on_signal) for number in numbers}
-        return self
+    def stop_due(self, requested: bool) -> bool:
+        """Whether to stop now.
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _: Any) -> None:
-        self._signal = number
-        # A second Ctrl-C, if saving takes too long, ends the process at once.
-        signal.signal(number, signal.SIG_DFL)
-        if self._several:
-            signal.raise_signal(signal.SIGTERM)
-
-    def stop_due(self) -> int:
-        """The signal to stop for after this step, or 0. To be called by all hosts at every step."""
-        if not self._several:
-            return self._signal
+        A host of several requests it by a SIGTERM to itself, which JAX's preemption service
+        handles (even one that came before the first step): within about a second, all hosts stop
+        after the step that follows the latest begun anywhere. It costs a step 0.2 µs.
+        """
+        if not several():
+            return requested
         self._steps += 1
-        if not multihost_utils.reached_preemption_sync_point(self._steps):
-            return 0
-        return self._signal or signal.SIGTERM
+        return multihost_utils.reached_preemption_sync_point(self._steps)
 
     def save_due(self, requested: bool) -> bool:
-        """Whether to save after this step. To be called by all hosts at the same steps."""
-        if not self._several:
+        """Whether to save now, by the clock of process 0.
+
+        Its request after step k is reduced over the devices, and read after step k + 1 was
+        dispatched, as the metrics of step k are: nobody waits for it. It costs a step the dispatch
+        of a tiny program, 0.5 ms between two CPU hosts.
+        """
+        if not several():
             return requested
-        answer, self._answer = self._answer, _of_process_0(requested)
+        mesh = Mesh(np.asarray(jax.devices()), ("device",))
+        mine = np.full(1, requested and jax.process_index() == 0, np.int32)
+        split = NamedSharding(mesh, PartitionSpec("device"))
+        parts = jax.make_array_from_callback((mesh.size,), split, lambda _: mine)
+        answer, self._answer = self._answer, jnp.max(parts)
         if answer is None or not int(answer):
             return False
         self._answer = None  # it was requested before this save
         return True
-
-
-def _of_process_0(requested: bool) -> jax.Array:
-    """The request of process 0 as a replicated int32 []; does not wait for it."""
-    mesh = Mesh(np.asarray(jax.devices()), ("device",))
-    mine = np.full(1, requested and jax.process_index() == 0, np.int32)
-    split = NamedSharding(mesh, PartitionSpec("device"))
-    parts = jax.make_array_from_callback((mesh.size,), split, lambda _: mine)
-    return _replicated_max(mesh)(parts)
-
-
-@functools.lru_cache(maxsize=1)
-def _replicated_max(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
-    return jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 # --- Ending together ------------------------------------------------------------------------------
@@ -311,21 +272,26 @@ def _replicated_max(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
 
 def lost(error: BaseException) -> bool:
     """Whether `error` probably arose because another host has ended."""
-    # Between CPUs, Gloo raises a ValueError.
-    return several() and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error))
+    # Gloo, between CPUs, raises a ValueError.
+    words = ("Gloo", "NCCL", "UNAVAILABLE", "ABORTED")
+    return (
+        several()
+        and isinstance(error, RuntimeError | ValueError)
+        and any(word in str(error) for word in words)
+    )
 
 
 def leave(status: int) -> NoReturn:
     """Ends this process after an error. The others end by the same error, or when they miss it."""
-    if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # When process 0 leaves, JAX aborts the others, which may have a message to print.
-        _timer(_LEAVE_SECONDS, os._exit, status)
-        with contextlib.suppress(RuntimeError):
-            jax.distributed.shutdown()  # returns when all have called it
-        os._exit(status)
-    sys.exit(status)
+    if not jax.distributed.is_initialized():
+        sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # When process 0 leaves, JAX aborts the others, which may have a message to print.
+    _exit_after(_LEAVE_SECONDS, status)
+    with contextlib.suppress(RuntimeError):
+        jax.distributed.shutdown()  # returns when all have called it
+    os._exit(status)
 
 
 def finish(status: int = 0) -> None:

@@ -1,9 +1,13 @@
 """Before JAX starts: devices, compilation cache, hosts. After an error: what the user reads."""
 
+import hashlib
+import importlib.metadata
 import os
+import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from traceback import print_exception
 from typing import NoReturn
 
 import jax
@@ -68,26 +72,38 @@ def prepare_devices(
         jax.config.update("jax_num_cpu_devices", config.devices.cpu_devices)
     if config.devices.compilation_cache:
         _keep_compiled(Path(config.devices.compilation_cache).expanduser().resolve())
+    train = mode == "train"  # only the training loop answers a SIGTERM
     if coordinator is not None and process_id is not None and num_processes is not None:
-        hosts.join(hosts.Place(coordinator, process_id, num_processes), join_seconds)
+        hosts.join(coordinator, process_id, num_processes, seconds=join_seconds, preemptible=train)
     elif distributed == "auto":
-        hosts.join(hosts.ask_cluster(join_seconds), join_seconds)
-    _compare_hosts(config, mode)
+        hosts.join(seconds=join_seconds, preemptible=train)
+    _compare_hosts(config, mode, num_processes)
 
 
-def _compare_hosts(config: Config, mode: str) -> None:
+def _compare_hosts(config: Config, mode: str, num_processes: int | None) -> None:
+    hosts.compare_devices()
     fields = {
         f"config.{name}": value
         for name, value in named_fields(to_dict(config)).items()
         if name not in _OF_ONE_HOST
     }
     advice = "Start all hosts with the same command, and install the same versions on all."
-    hosts.compare("command and code", {"mode": mode, **hosts.versions(), **fields}, advice)
-    if hosts.several():  # only now: JAX starts its devices on all hosts together
-        kinds = sorted(device.device_kind for device in jax.local_devices())
-        record = {"number": len(kinds), "kinds": ", ".join(sorted(set(kinds)))}
-        advice = "Every host must bring the same devices; on a CPU --config.devices.cpu_devices."
-        hosts.compare("their devices", record, advice)
+    command = {"mode": mode, "num_processes": num_processes}
+    hosts.compare("command and code", command | _versions() | fields, advice)
+
+
+def _versions() -> dict[str, str]:
+    """Versions that the result depends on; `code` is a digest of the files of this package."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    names = ("jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "code": digest.hexdigest()[:16],
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in names},
+    }
 
 
 _TASKS = {
@@ -144,9 +160,21 @@ def _keep_compiled(folder: Path) -> None:
 
 
 def fail(error: Exception, *, traceback: bool) -> NoReturn:
-    """Ends all hosts with the message alone, exit status 2; `traceback` shows all."""
+    """Ends this process, and thereby the others, with the message or the whole traceback.
+
+    The exit status is 2, 1 with a traceback, `hosts.LOST` if another host was lost.
+    """
+    lost = hosts.lost(error)
     if traceback:
-        hosts.take_along(error)
-        raise error
-    print(f"error: {hosts.stop(error)}", file=sys.stderr)
-    hosts.leave(2)
+        if not hosts.several():
+            raise error
+        print_exception(error)
+    else:
+        print(f"error: {error}", file=sys.stderr)
+    if lost:
+        print(
+            "Another host has probably ended; its own message says why. The same command, on these "
+            "hosts or on others, goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
+    hosts.leave(hosts.LOST if lost else 1 if traceback else 2)

@@ -112,6 +112,12 @@ def _within_reach(flat: Flat) -> Flat:
     return flat | _replicate(next(iter(split.values())).sharding.mesh)(split)
 
 
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """False: the loop asks, on all hosts; a host that asked twice would be out of step."""
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one directory; use as a context, which waits for the last save.
 
@@ -135,7 +141,7 @@ class Checkpoints:
         if writable:
             hosts.barrier(f"{self.directory.name} made")
         alone = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep if self._writes else None,
