@@ -6,7 +6,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from runs import command, run, write_mazes
+from runs import QUICK, command, quickly, run, write_mazes
 
 # Whoever runs the tests in the background may have Ctrl-C ignored, by all that they start too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -50,8 +50,27 @@ def mesh():
 
 
 @pytest.fixture(scope="session")
+def mazes(tmp_path_factory) -> pathlib.Path:
+    """40 and 16 mazes of 5×5 on disk."""
+    return write_mazes(tmp_path_factory.mktemp("mazes"))
+
+
+@pytest.fixture(scope="session")
 def maze_run(tmp_path_factory) -> pathlib.Path:
     """The workdir of a finished run of `runs.command`, to be read; copy it to change it."""
     folder = tmp_path_factory.mktemp("maze")
-    run(command(write_mazes(folder / "data"), folder / "run")).check_returncode()
+    run(command(write_mazes(folder / "data"), folder / "run"), **QUICK).check_returncode()
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory) -> pathlib.Path:
+    """Folder where what the tests compile is kept for as long as they run."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture
+def quick_compilation(compiled):
+    """Steps of this process are compiled fast, and each only once."""
+    with quickly(compiled):
+        yield

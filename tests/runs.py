@@ -1,5 +1,6 @@
-"""Small runs for the tests: boards on disk, and the command line in processes of its own."""
+"""Small runs for the tests: boards on disk, and a tiny network, here or in processes of its own."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -8,17 +9,22 @@ import sys
 import time
 from pathlib import Path
 
+from typing import Any
+
 import jax
 import numpy as np
+from cards import card, changed
 
-from wonn_jax import config as configuration
 from wonn_jax.data import maze
+from wonn_jax.train.card import Config, freeze
 from wonn_jax.train.checkpoint import Checkpoints, flatten
 from wonn_jax.train.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
+QUICK_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""Compiler options for programs that run for milliseconds and would be compiled for seconds."""
 QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}
-"""Environment for a CPU to compile fast, for tests that compile in many processes."""
+"""The same as an environment, for tests that compile in many processes."""
 
 
 def write_mazes(path: Path, train: int = 40, test: int = 16, size: int = 5) -> Path:
@@ -32,18 +38,65 @@ def write_mazes(path: Path, train: int = 40, test: int = 16, size: int = 5) -> P
     return path
 
 
+@contextlib.contextmanager
+def quickly(folder: Path) -> Iterator[None]:
+    """Compiles the steps of this process fast, and none twice: `folder` keeps what was compiled."""
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    _update(settings)
+    try:
+        with mock.patch("wonn_jax.train.step.compiler_options", lambda _: QUICK_OPTIONS):
+            yield
+    finally:
+        _update(before)
+
+
+def _update(settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+TINY = {
+    "data.height": 5,
+    "data.width": 5,
+    "model.width": 8,
+    "model.heads": 2,
+    "model.precision": "float32",
+    "optimizer.schedule": "constant",
+    "optimizer.decay": "never",
+}
+"""Of the card maze_hard, what a network of seconds changes."""
+
+
+def tiny(data: Path | str, **changes: Any) -> Config:
+    """A run of 6 steps on 5×5 mazes, evaluated after 3 and 6, saved after 2, 4 and 6."""
+    fields: dict[str, Any] = TINY | {
+        "data.path": str(data),
+        "model.steps": (2,),
+        "train.batch_size": 16,
+        "train.length": "6 steps",
+        "ema.after": 1,
+        "ema.every": 1,
+        "eval.every": "3 steps",
+        "eval.batch_size": 16,
+        "eval.pictures": 2,
+        "log.every": "1 steps",
+        "checkpoint.every": "2 steps",
+    }
+    named = {name.replace(".", "__"): value for name, value in fields.items()}
+    return freeze(changed(card("maze_hard"), **(named | changes)))
+
+
 def command(data: Path, workdir: Path, *overrides: str) -> list[str]:
     """A run of 30 steps of a tiny network; the last batch of an epoch is a partial one."""
-    fields = {
+    fields: dict[str, Any] = TINY | {
         "data.path": data,
-        "data.height": 5,
-        "data.width": 5,
-        "model.width": 8,
-        "model.heads": 2,
         "model.steps": 3,
-        "model.precision": "float32",
-        "optimizer.schedule": "constant",
-        "optimizer.decay": "never",
         "train.length": "30 steps",
         "train.batch_size": 16,
         "ema.after": 4,
@@ -109,16 +162,13 @@ def signal_at(
         time.sleep(0.01)
 
 
-def arrays(workdir: Path) -> dict[str, np.ndarray]:
-    """All arrays of the last checkpoint of a finished run."""
-    config = configuration.default_config()
-    config.data.height = config.data.width = 5
-    config.model.width, config.model.heads, config.model.steps = 8, 2, (3,)
-    config.train.batch_size, config.train.length = 16, "30 steps"
-    like = Experiment(configuration.freeze(config)).abstract_state()
+def arrays(workdir: Path, config: Config | None = None, step: int = 30) -> dict[str, np.ndarray]:
+    """All arrays of the last checkpoint of a finished run: of `command`, or of `config`."""
+    config = config or tiny("", model__steps=(3,))
+    like = Experiment(config).abstract_state()
     with Checkpoints(workdir / "checkpoints", 3) as checkpoints:
         restored = checkpoints.restore(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
-    assert restored is not None and restored.step == 30
+    assert restored is not None and restored.step == step
     return {name: np.asarray(x) for name, x in flatten(restored.state).items()}
 
 
