@@ -7,13 +7,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
 from cards import card, changed
+from jax.experimental.compilation_cache import compilation_cache
 
 from wonn_jax.data import maze
 from wonn_jax.train.card import Config, freeze
