@@ -1,4 +1,4 @@
-"""Command line: `python -m wonn_jax.interop verify FIXTURE.npz`."""
+"""Command line: `python -m wonn_jax.interop verify FIXTURE.npz [FIXTURE.npz …]`."""
 
 import argparse
 import sys
@@ -7,18 +7,30 @@ from wonn_jax.interop.verify import verify
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compares this project with recorded values of the reference; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m wonn_jax.interop", description=__doc__)
+    """Compares this project with values recorded from the reference.
+
+    Returns:
+      The exit status: 0 if all values agree, 1 if some differ, 2 if a file cannot be compared.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m wonn_jax.interop",
+        description="Compares this project with the PyTorch reference.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("verify", help="compare this project with a reference fixture")
-    check.add_argument("file", help="a fixture (.npz)")
-    check.add_argument("--tolerance", type=float, default=1e-8)
+    check = commands.add_parser("verify", help="compare our networks with recorded values")
+    check.add_argument("files", nargs="+", metavar="FILE", help="a fixture (.npz)")
+    check.add_argument(
+        "--tolerance", type=float, default=1e-8, help="largest relative error (default: 1e-8)"
+    )
     arguments = parser.parse_args(argv)
-    try:
-        return 0 if verify(arguments.file, arguments.tolerance) else 1
-    except (OSError, ValueError, KeyError) as error:
-        print(f"{arguments.file}: {error}", file=sys.stderr)
-        return 2
+    status = 0
+    for file in arguments.files:
+        try:
+            status = max(status, 0 if verify(file, arguments.tolerance) else 1)
+        except (OSError, ValueError, KeyError) as error:
+            print(f"{file}: {error}", file=sys.stderr)
+            status = 2
+    return status
 
 
 if __name__ == "__main__":
