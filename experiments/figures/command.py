@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from wonn_jax.data import load_source
 from wonn_jax.tools.network import Network, batch_of, load_network
 from wonn_jax.tools.puzzles import PUZZLES
 
@@ -61,7 +60,7 @@ def examples(
     network = load_network(options.workdir.resolve(), "", options.checkpoint, options.use)
     if number < 1:
         raise ValueError(f"--examples={number} must be at least 1.")
-    return network, batch_of(load_source(network.config, "test"), range(first, first + number))
+    return network, batch_of(network.load("test"), range(first, first + number))
 
 
 def describe(network: Network, example: np.ndarray, options: argparse.Namespace) -> str:
@@ -79,7 +78,7 @@ def describe(network: Network, example: np.ndarray, options: argparse.Namespace)
 
 def draw_input(axes: Axes, network: Network, example: dict[str, np.ndarray]) -> None:
     """The input of an example: a board or an image."""
-    if puzzle := PUZZLES.get(network.task.name):
+    if puzzle := PUZZLES.get(network.config.task.name):
         puzzle.draw(axes, example["input"], None, example["target"])
     else:
         axes.imshow(example["input"])

@@ -15,7 +15,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from experiments.figures import command
-from wonn_jax.data import load_source
 from wonn_jax.tasks.pictures import new_figure, save_figure
 from wonn_jax.tools.network import batch_of, load_network, watch
 
@@ -32,7 +31,7 @@ def orders(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def draw(options: argparse.Namespace) -> None:
     """Writes the figure."""
     network = load_network(options.workdir.resolve(), "", options.checkpoint, options.use)
-    source = load_source(network.config, "test")
+    source = network.load("test")
     count = min(options.examples, len(source))
     if count < 2:
         raise ValueError(f"--examples={options.examples} must be at least 2.")

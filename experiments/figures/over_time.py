@@ -28,15 +28,15 @@ PANELS = 7
 def draw(options: argparse.Namespace) -> None:
     """Writes the figure and, if requested, the animation."""
     network, batch = command.examples(options, options.example, 1)
-    puzzle = PUZZLES.get(network.task.name)
+    puzzle = PUZZLES.get(network.config.task.name)
     if puzzle is None:
         raise ValueError(
-            f"{options.workdir} is a run on {network.task.examples}; this figure shows boards "
+            f"{options.workdir} is a run on {network.task.noun}; this figure shows boards "
             f"({', '.join(PUZZLES)})."
         )
-    length = options.steps or network.config.model.steps[-1]
-    seen = watch(network, batch, steps=options.steps, readings=tuple(range(1, length + 1)))
-    probabilities = np.asarray(jax.nn.softmax(seen.readings))[:, 0]
+    length = options.steps or network.model.steps[-1]
+    seen = watch(network, batch, steps=options.steps, read_at=tuple(range(1, length + 1)))
+    probabilities = np.asarray(jax.nn.softmax(seen.read_early))[:, 0]
     energies = seen.layers[-1].energies[:, 0]
     example = command.row(batch, 0)
     result = errors(probabilities[-1].argmax(-1), example["target"])

@@ -1,9 +1,10 @@
-"""Figures from runs: what they compute, that they are drawn, and that bad input is said."""
+"""Figures of runs: what they compute, that they are drawn, and messages about bad input."""
 
 import shutil
 
 import numpy as np
 import pytest
+from cards import card
 from PIL import Image
 
 from experiments.figures import (
@@ -14,9 +15,8 @@ from experiments.figures import (
     phase_groups,
     training_energy,
 )
-from wonn_jax.config import default_config
 from wonn_jax.dynamics import order_parameter as order
-from wonn_jax.tools import phases
+from wonn_jax.tools.puzzles import PUZZLES
 
 FIGURES = (
     (phase_distribution, ["--examples=2"]),
@@ -29,7 +29,7 @@ FIGURES = (
 
 
 def drawn(path) -> bool:
-    """Whether a picture shows something: ink of several shades."""
+    """Whether a picture is not blank: many shades, far apart."""
     pixels = np.asarray(Image.open(path).convert("L"))
     return pixels.std() > 10 and len(np.unique(pixels)) > 20
 
@@ -56,15 +56,13 @@ def test_bad_input(maze_run, tmp_path, capsys):
     shutil.copy(maze_run / "config.json", old)
     image = tmp_path / "image"
     image.mkdir()
-    config = default_config()
-    config.task, config.model.name = "image", "resnet"
-    (image / "config.json").write_text(config.to_json())
+    (image / "config.json").write_text(card("cifar10", "resnet18").to_json())
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "config.json").write_text("[]")
     for figure, run, more, message in (
         (over_time, maze_run, ["--example=16"], "Example 16 does not exist; they go from 0 to 15"),
-        (phase_groups, maze_run, ["--examples=0"], "0 examples are none"),
+        (phase_groups, maze_run, ["--examples=0"], "--examples=0 must be at least 1"),
         (order_parameter, maze_run, ["--examples=1"], "--examples=1 must be at least 2"),
         (over_time, maze_run, ["--steps=-1"], "--steps=-1 must not be negative"),
         (over_time, maze_run, ["--checkpoint=7777"], "7777"),
@@ -72,8 +70,8 @@ def test_bad_input(maze_run, tmp_path, capsys):
         (phase_groups, old, [], "There is no checkpoint"),
         (training_energy, old, [], "no evaluation yet"),
         (training_energy, tmp_path, [], "holds no run"),
-        (phase_groups, image, [], "a run of a ResNet, which has no oscillators"),
-        (phase_groups, damaged, [], "config.json holds a list, where an object is needed"),
+        (phase_groups, image, [], "which has no oscillators"),
+        (phase_groups, damaged, [], "config.json holds a list"),
         (phase_groups, maze_run, ["--checkpoint=besst"], "must be last, best or a step"),
     ):
         assert figure.main([str(run), out, *more]) == 2, (figure, more)
@@ -91,33 +89,10 @@ def test_a_sudoku_over_time(tmp_path):
     chances = rng.random((5, 9, 9, 9))
     given, target = rng.integers(0, 10, (9, 9)), rng.integers(0, 9, (9, 9))
     picture = tmp_path / "out.png"
-    over_time.boards(picture, "sudoku", given, target, chances, np.arange(5.0), "a title")
+    over_time.draw_steps(
+        picture, PUZZLES["sudoku"], given, target, chances, np.arange(5.0), "a title"
+    )
     assert drawn(picture)
-
-
-def test_two_peaks_and_their_distance():
-    rng = np.random.default_rng(0)
-    # One group sits on the cut at ±π; it is the larger one.
-    theta = np.concatenate([rng.normal(np.pi, 0.3, 6000), rng.normal(0.4, 0.2, 3000)])
-    theta = np.angle(np.exp(1j * theta))
-    found = phases.distribution(theta)
-    assert found.density.sum() * 2 * np.pi / phases.BINS == pytest.approx(1)
-    assert len(found.peaks) == 2
-    assert phases.distance(found.peaks[0], np.pi) < 0.1 and abs(found.peaks[1] - 0.4) < 0.1
-    assert phases.distance(*found.peaks) == pytest.approx(np.pi - 0.4, abs=0.15)
-    assert phases.distance(3.0, -3.0) == pytest.approx(2 * np.pi - 6)
-
-    alone = phases.groups(rng.normal(1.0, 0.2, 5000))
-    assert alone[0] == pytest.approx(1.0, abs=0.1)
-    assert phases.distance(*alone) == pytest.approx(np.pi)
-
-
-def test_weights_by_hand():
-    theta = np.array([[0.0, 0.0], [0.0, np.pi], [np.pi / 3, -np.pi / 3]])
-    np.testing.assert_allclose(phases.weights(theta, 0.0), [1, 0.5, 0.5])
-    np.testing.assert_allclose(phases.weights(theta, np.pi), [0, 0.5, 0], atol=1e-12)
-    difference = phases.contrast(theta[None], np.array([0.0, np.pi]))
-    np.testing.assert_allclose(difference, [[0.5, -0.5, 0.0]], atol=1e-12)
 
 
 def test_orders_are_those_of_the_library():

@@ -57,25 +57,22 @@ def test_it_holds_everything_and_loads_nothing(workdir):
         assert 0 <= min(map(min, frames[-1])) <= max(map(max, frames[-1])) <= 255
 
 
-def test_what_is_missing_is_said(workdir, tmp_path, capsys):
-    for change, message in (
-        (lambda: None, "holds no run"),
-        (lambda: shutil.copy(workdir / "config.json", tmp_path), "no evaluation yet"),
-        (lambda: (tmp_path / "run.json").write_text("{"), "is no JSON"),
-        (
-            lambda: (
-                (tmp_path / "run.json").unlink()
-                or (tmp_path / "metrics.jsonl").write_text('{"kind": "test", "step": 3}\n')
-            ),
-            "lacks 'raw_accuracy'",
-        ),
-        (lambda: (tmp_path / "config.json").write_text("{}"), "lacks the field 'task'"),
-    ):
-        change()
-        if message.endswith("'task'"):
-            shutil.copy(workdir / "metrics.jsonl", tmp_path)
+def test_missing_and_malformed_files(workdir, tmp_path, capsys):
+    def refused(message: str) -> None:
         assert report.main([str(tmp_path)]) == 2
         assert message in capsys.readouterr().err
+
+    refused("holds no run")
+    shutil.copy(workdir / "config.json", tmp_path)
+    refused("no evaluation yet")
+    (tmp_path / "run.json").write_text("{")
+    refused("run.json")
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "test", "step": 3}\n')
+    refused("lacks 'raw_accuracy'")
+    shutil.copy(workdir / "metrics.jsonl", tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    refused("lacks the field 'task'")
 
 
 # --- Text that looks like HTML --------------------------------------------------------------------

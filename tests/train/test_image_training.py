@@ -12,7 +12,6 @@ from PIL import Image
 from wonn_jax import config as configuration
 from wonn_jax.data import load_source
 from wonn_jax.data.pipeline import train_batches
-from wonn_jax.tasks import pictures
 from wonn_jax.train import loop as train
 from wonn_jax.train import step
 from wonn_jax.train.checkpoint import Checkpoints, flatten
@@ -179,63 +178,3 @@ def test_loading_processes_change_nothing(data):
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # Grain asks for it
     assert_same_batches(batches(data, stop=4, workers=1), batches(data, stop=4))
-
-
-# --- Pictures --------------------------------------------------------------------------------
-
-
-def red_pixels(path: Path) -> int:
-    """How many pixels have about the colour of wrong answers; the pictures here are grey."""
-    with Image.open(path) as image:
-        rgb = np.asarray(image.convert("RGB")).astype(int)
-    return int((rgb[..., 0] > rgb[..., 1:].max(-1) + 80).sum())
-
-
-def test_rows_of_images_and_captions_in_red(tmp_path):
-    grey = np.linspace(-0.5, 1.5, 11)[:, None, None, None] * np.ones((11, 4, 4, 3))
-    names = [f"class {i}" for i in range(11)]
-    pictures.save_images(tmp_path / "new" / "right.png", grey, names, "eleven")
-    assert red_pixels(tmp_path / "new" / "right.png") == 0
-    with Image.open(tmp_path / "new" / "right.png") as image:
-        assert image.format == "PNG" and image.size == (1320, 440)
-        # The values outside 0 to 1 are black and white, not an error.
-        assert {(0, 0, 0), (255, 255, 255)} <= set(image.convert("RGB").get_flattened_data())
-    pictures.save_images(tmp_path / "wrong.png", grey, ["✗ cat\n(dog)", *names[1:]], "eleven")
-    assert red_pixels(tmp_path / "wrong.png") > 20
-    pictures.save_images(tmp_path / "one.png", grey[:1], names[:1], "one")
-    with Image.open(tmp_path / "one.png") as image:
-        assert image.size == (440, 247)
-
-
-def test_wrong_predictions_are_flagged(tmp_path, monkeypatch):
-    drawn = {}
-
-    def keep(path, images, captions, title):
-        drawn.update(images=images, captions=captions, title=title)
-
-    monkeypatch.setattr(pictures, "save_images", keep)
-    inputs = np.full((4, 2, 2, 3), 255, np.uint8)
-    targets = np.array([0, 1, 2, 0])
-    predictions = {"raw": np.array([0, 2, 0, 1]), "ema": np.array([0, 2, 1, 0])}
-    names = ("ant", "bee", "cow")
-    path = tmp_path / "said.png"
-    pictures.save_predictions(path, "image", inputs, targets, predictions, "four", names)
-    assert drawn["title"] == "four"
-    np.testing.assert_array_equal(drawn["images"], 1.0)
-    assert drawn["captions"] == [
-        "ant",
-        "✗ cow\n(bee)",
-        "✗ raw: ant, ema: bee\n(cow)",
-        "✗ raw: bee\n(ant)",
-    ]
-
-
-def test_predictions_become_a_picture(tmp_path):
-    inputs = np.full((2, 4, 4, 3), 128, np.uint8)
-    for says, wrong in ((np.array([0, 1]), False), (np.array([1, 1]), True)):
-        path = tmp_path / f"{wrong}.png"
-        predictions = {"raw": says, "ema": says}
-        pictures.save_predictions(
-            path, "image", inputs, np.array([0, 1]), predictions, "two", ("ant", "bee")
-        )
-        assert (red_pixels(path) > 20) == wrong

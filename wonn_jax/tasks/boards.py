@@ -33,7 +33,7 @@ class BoardTask(Task):
     loss_weights: tuple[float, ...]
 
     noun: ClassVar[str] = "boards"
-    kind: ClassVar[str]
+    drawing: ClassVar[pictures.Drawing]
 
     def abstract_batch(self, rows: int) -> dict[str, ShapeDtypeStruct]:
         board = (rows, self.examples.height, self.examples.width)
@@ -87,8 +87,8 @@ class BoardTask(Task):
         title: str,
         class_names: Sequence[str] = (),
     ) -> None:
-        pictures.save_predictions(
-            path, self.kind, batch["input"], batch["target"], dict(predictions), title
+        pictures.save_boards(
+            path, self.drawing, batch["input"], batch["target"], predictions, title
         )
 
 

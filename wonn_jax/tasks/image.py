@@ -134,8 +134,8 @@ class ImageTask(Task):
         title: str,
         class_names: Sequence[str] = (),
     ) -> None:
-        pictures.save_predictions(
-            path, "image", batch["input"], batch["target"], dict(predictions), title, class_names
+        pictures.save_classified(
+            path, batch["input"], batch["target"], predictions, title, class_names
         )
 
     def save_inputs(

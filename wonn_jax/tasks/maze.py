@@ -16,6 +16,7 @@ from wonn_jax.config import register
 from wonn_jax.data.maze import Mazes
 from wonn_jax.tasks.base import Batch, Counts, ratio, row_weight
 from wonn_jax.tasks.boards import BoardTask, BoardTaskConfig, counted
+from wonn_jax.tasks.pictures import MAZE_DRAWING, Drawing
 
 WALL, FREE, START, GOAL, PATH = range(5)
 
@@ -27,7 +28,7 @@ CLASSES = ("wall", "free", "start", "goal", "path")
 class MazeTask(BoardTask):
     """`loss_weights`: the weight of each class."""
 
-    kind: ClassVar[str] = "maze"
+    drawing: ClassVar[Drawing] = MAZE_DRAWING
 
     def cell_weight(self, batch: Batch) -> Array:
         return jnp.asarray(self.loss_weights, jnp.float32)[batch["target"]]

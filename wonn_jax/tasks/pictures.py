@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GIVEN, _CORRECT, _WRONG = "#1b1b1b", "#3d7eff", "#d7263d"
-
-MAZE_LEGEND: Mapping[str, str] = MAZE_COLOURS
-SUDOKU_LEGEND: Mapping[str, str] = {"given": _GIVEN, "correct": _CORRECT, "wrong": _WRONG}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -56,6 +53,13 @@ class DrawBoard(Protocol):
     def __call__(
         self, axes: Axes, classes: np.ndarray | None, tokens: np.ndarray, target: np.ndarray
     ) -> None: ...
+
+
+class Drawing(NamedTuple):
+    """How boards of a kind are drawn; `legend` has colours ('#rrggbb') by name."""
+
+    draw_board: DrawBoard
+    legend: Mapping[str, str]
 
 
 def draw_maze(
@@ -99,10 +103,13 @@ def draw_digits(axes: Axes, digits: np.ndarray, given: np.ndarray, correct: np.n
             axes.text(column, row, str(digit), ha="center", va="center", color=colour, fontsize=9)
 
 
+MAZE_DRAWING = Drawing(draw_maze, MAZE_COLOURS)
+SUDOKU_DRAWING = Drawing(draw_sudoku, {"given": _GIVEN, "correct": _CORRECT, "wrong": _WRONG})
+
+
 def save_boards(
     path: Path,
-    draw_board: DrawBoard,
-    legend: Mapping[str, str],
+    drawing: Drawing,
     inputs: np.ndarray,
     targets: np.ndarray,
     predictions: Mapping[str, np.ndarray],
@@ -112,8 +119,7 @@ def save_boards(
 
     Args:
       path: PNG to write.
-      draw_board: draws one panel.
-      legend: colours ('#rrggbb') by name.
+      drawing: how boards of this kind are drawn.
       inputs, targets: tokens and classes `[n, H, W]`.
       predictions: predicted classes `[n, H, W]` by name.
       title: of the figure.
@@ -129,11 +135,13 @@ def save_boards(
         panels = {"input": None, "label": target}
         panels |= {name: boards[line] for name, boards in predictions.items()}
         for axes, (name, classes) in zip(grid[line], panels.items(), strict=True):
-            draw_board(axes, classes, tokens, target)
+            drawing.draw_board(axes, classes, tokens, target)
             axes.set_axis_off()
             predicted = name in predictions
             axes.set_title(f"{name}: {errors(classes, target)}" if predicted else name, fontsize=9)
-    handles = [Patch(facecolor=c, edgecolor="#888888", label=name) for name, c in legend.items()]
+    handles = [
+        Patch(facecolor=c, edgecolor="#888888", label=name) for name, c in drawing.legend.items()
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     figure.suptitle(title, fontsize=11)
     save_figure(figure, path)
@@ -209,27 +217,3 @@ def save_images(path: Path, images: np.ndarray, captions: Sequence[str], title: 
         axes.set_title(caption, fontsize=8, color=colour)
     figure.suptitle(title, fontsize=11)
     save_figure(figure, path)
-
-
-# --- Until every task draws its own predictions ---------------------------------------------------
-
-_BOARDS: dict[str, tuple[DrawBoard, Mapping[str, str]]] = {
-    "maze": (draw_maze, MAZE_LEGEND),
-    "sudoku": (draw_sudoku, SUDOKU_LEGEND),
-}
-
-
-def save_predictions(
-    path: Path,
-    task: str,
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    predictions: Mapping[str, np.ndarray],
-    title: str,
-    names: Sequence[str] = (),
-) -> None:
-    """`save_boards` or `save_classified`, by the name of the task."""
-    if task in _BOARDS:
-        save_boards(path, *_BOARDS[task], inputs, targets, predictions, title)
-    else:
-        save_classified(path, inputs, targets, predictions, title, names)

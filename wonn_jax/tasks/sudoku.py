@@ -11,6 +11,7 @@ from wonn_jax.config import register
 from wonn_jax.data.sudoku import Sudokus
 from wonn_jax.tasks.base import Batch, Counts, ratio
 from wonn_jax.tasks.boards import BoardTask, BoardTaskConfig, counted
+from wonn_jax.tasks.pictures import SUDOKU_DRAWING, Drawing
 
 GROUPS = ("given", "blank")
 
@@ -19,7 +20,7 @@ GROUPS = ("given", "blank")
 class SudokuTask(BoardTask):
     """`loss_weights`: the weight of given cells and of blank ones."""
 
-    kind: ClassVar[str] = "sudoku"
+    drawing: ClassVar[Drawing] = SUDOKU_DRAWING
 
     def cell_weight(self, batch: Batch) -> Array:
         given, blank = self.loss_weights
