@@ -26,6 +26,9 @@ from wonn_jax.tasks.boards import BoardTaskConfig
 Fixture = Mapping[str, np.ndarray]
 Row = tuple[str, float]  # a quantity and its relative error
 
+# Every program runs once: optimising it would take longer than it saves.
+_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
 
 def verify(path: str | Path, tolerance: float = 1e-8) -> bool:
     """Runs our network on a fixture in float64 and prints the error of every quantity.
@@ -188,7 +191,7 @@ def _round_trip(case: _Case) -> Row:
 def _evaluation(case: _Case) -> list[Row]:
     """Logits, and the phases and energies of every layer, with running statistics."""
 
-    @jax.jit
+    @_jit
     def run(variables):
         return case.model.apply(
             variables,
@@ -215,7 +218,7 @@ def _evaluation(case: _Case) -> list[Row]:
 def _training(case: _Case) -> list[Row]:
     """Logits, loss, gradients and buffers of one training batch."""
 
-    @jax.jit
+    @_jit
     def run(variables):
         def loss(params):
             output, updates = case.model.apply(
