@@ -1,24 +1,24 @@
-"""Draws the training curves of runs from their metrics.
+"""Training curves of one or several runs: loss and test accuracy over steps.
 
 python -m experiments.curve runs/maze_hard-small experiments/results/maze_small.png
 python -m experiments.curve runs/wonn runs/resnet experiments/results/cifar10_small.png
 """
 
 import argparse
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 
-from wonn_jax.train.metrics import read_lines
+from wonn_jax.tasks.pictures import new_figure, save_figure
+from wonn_jax.tools.runs import component, read_run
 
 COLOURS = ("#3d7eff", "#b07d2b", "#1b998b", "#d7263d")
+
+
+FIELDS = {"width": "C {}", "layers": "L {}", "steps": "T {}", "heads": "{} heads"}
+"""How fields of a network are written, where it has them."""
 
 
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
@@ -27,35 +27,39 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def describe(config: dict[str, Any]) -> str:
-    """A line on what a run trained."""
+    """A line about the data and the network of a run, from its `config.json`."""
     data, model = config["data"], config["model"]
-    if model.get("name") == "resnet":
-        return f"ResNet, width {model['width']}"
-    steps = model["steps"]
-    steps = ", ".join(map(str, steps)) if isinstance(steps, list) else steps
-    line = f"C {model['width']}, L {model['layers']}, T {steps}, {model['heads']} heads"
-    if config["task"] == "image":
-        return f"{data['name']}, {line}"
-    return f"{config['task']}, {data['height']}×{data['width']} boards, {line}"
+    parts = [component(config, "data"), component(config, "model")]
+    if "height" in data:
+        parts[0] += f" {data['height']}×{data['width']}"
+    for name, words in FIELDS.items():
+        if name in model:
+            value = model[name]
+            value = ", ".join(map(str, value)) if isinstance(value, list) else value
+            parts.append(words.format(value))
+    return ", ".join(parts)
 
 
 def draw(workdirs: list[Path], target: Path) -> None:
     """Loss of the training batches and accuracy on the test split, over steps.
 
-    Of several runs over the share of each that is done, since their steps are not alike.
+    Several runs are drawn over the share of each that is done, since their lengths differ.
+
+    Raises:
+      FileNotFoundError: no run.
+      ValueError: a run without training and test metrics.
     """
     several = len(workdirs) > 1
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure = new_figure(9, 3.4)
+    left, right = figure.subplots(1, 2)
     titles = []
     for workdir, colour in zip(workdirs, COLOURS, strict=False):
-        lines = read_lines(workdir / "metrics.jsonl")
-        train = [x for x in lines if x["kind"] == "train"]
-        test = [x for x in lines if x["kind"] == "test"]
+        run = read_run(workdir)
+        train, test = run.of_kind("train"), run.of_kind("test")
         if not train or not test:
-            raise SystemExit(f"{workdir} has no training and test lines in metrics.jsonl yet.")
-        config = json.loads((workdir / "config.json").read_text())
-        titles.append(describe(config))
-        unit = lines[-1]["step"] / 100 if several else 1
+            raise ValueError(f"{workdir} has no training and test lines in metrics.jsonl yet.")
+        titles.append(describe(run.config))
+        unit = run.lines[-1]["step"] / 100 if several else 1
         width = max(1, len(train) // 40)
         steps, loss = (np.array([x[name] for x in train]) for name in ("step", "loss"))
         label = titles[-1] if several else f"mean of {width}"
@@ -68,22 +72,29 @@ def draw(workdirs: list[Path], target: Path) -> None:
             tone = "#b07d2b" if weights == "raw" and not several else colour
             label = f"{weights} weights" if not several else f"{titles[-1]}, {weights}"
             right.plot(steps, accuracy, style, color=tone, markersize=3, label=label)
-    what = "accuracy on the test split, %" if config["task"] == "image" else "exact test boards, %"
     over = "share of the run, %" if several else "training step"
     left.set(xlabel=over, ylabel="training loss", yscale="log")
-    right.set(xlabel=over, ylabel=what, ylim=(0, 100))
+    right.set(xlabel=over, ylabel="accuracy on the test split, %", ylim=(0, 100))
     left.legend(frameon=False, fontsize=8)
     right.legend(frameon=False, loc="lower right", fontsize=8)
     if not several:
         figure.suptitle(titles[0], fontsize=11)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=120)
-    plt.close(figure)
+    save_figure(figure, target, dpi=120)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("workdirs", type=Path, nargs="+", help="folders of runs")
+    parser.add_argument("target", type=Path, help="PNG to write")
+    options = parser.parse_args(argv)
+    try:
+        draw(options.workdirs, options.target)
+    except (ValueError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workdirs", type=Path, nargs="+")
-    parser.add_argument("target", type=Path)
-    arguments = parser.parse_args()
-    draw(arguments.workdirs, arguments.target)
+    sys.exit(main())

@@ -1,14 +1,14 @@
-"""The tables of the paper, with what was measured here beside every row.
+"""The paper's tables, with the results measured here beside every row.
 
     python -m experiments.tables
 
-The paper's figures are in `wonn_jax/paper_results.json`. A measurement is a file in
-`experiments/results/` that says which row it is of:
+The paper's results are in `wonn_jax/tools/paper_results.json`. A measurement is a JSON file in
+`experiments/results/` that names its row:
 
     {"paper_row": ["maze_hard", "WONN-trig L1T24"], "accuracy": 76.0, "command": "…",
      "hardware": "…", "date": "2026-11-24"}
 
-A row without one is 'not measured'; no number is printed without the file it comes from.
+A row without one is printed as 'not measured'; every number is printed with its file.
 """
 
 import argparse
@@ -25,7 +25,12 @@ FIELDS = ("paper_row", "accuracy", "command", "hardware", "date")
 
 
 class Measured(NamedTuple):
-    """A result of a row of the paper, %; `column`: of which accuracy, where a row has several."""
+    """Accuracy measured for a row of a table of the paper, %.
+
+    table, row, column: where the paper's result stands.
+    accuracy: measured, %.
+    source: name of the file.
+    """
 
     table: str
     row: str
@@ -38,14 +43,14 @@ def measurements(folder: Path, paper: dict[str, Any]) -> list[Measured]:
     """All measurements in a folder.
 
     Raises:
-      ValueError: a file that lacks a field, or is of no row of the paper.
+      ValueError: malformed JSON, a missing field, or a row that the paper does not have.
     """
     found = []
     for file in sorted(folder.glob("*.json")):
         try:
             content = json.loads(file.read_text())
         except ValueError as error:
-            raise ValueError(f"{file} is no JSON: {error}.") from error
+            raise ValueError(f"{file} is malformed JSON: {error}.") from error
         if not isinstance(content, dict) or "paper_row" not in content:
             continue
         if missing := [name for name in FIELDS if name not in content]:
@@ -64,7 +69,7 @@ def measurements(folder: Path, paper: dict[str, Any]) -> list[Measured]:
 
 
 def tables(paper: dict[str, Any], measured: list[Measured]) -> str:
-    """Every table of the paper with accuracies, as Markdown."""
+    """Every table of the paper that has accuracies, as Markdown."""
     parts = [f"Paper: {paper['source']}.", ""]
     for name, table in paper.items():
         columns = table.get("columns", []) if isinstance(table, dict) else []
