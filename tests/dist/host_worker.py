@@ -1,10 +1,15 @@
-"""One of several processes that speak to each other and train nothing; see `test_hosts.py`."""
+"""One of several processes that agree and end together, and train nothing; see `test_hosts.py`.
 
+python tests/dist/host_worker.py SCENARIO FOLDER COORDINATOR INDEX COUNT SECONDS
+"""
+
+import contextlib
+import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,96 +18,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wonn_jax.dist import host_link, hosts
+from wonn_jax.dist import hosts
 from wonn_jax.tools.launch import fail
+from wonn_jax.train.agenda import Agenda
 from wonn_jax.train.checkpoint import Checkpoints
 
 
-def disagree(index: int, folder: Path) -> None:
-    hosts.compare("the weather", {"rain": index == 1, "wind": 3}, "Move house.")
-
-
-def folders(index: int, folder: Path) -> None:
-    hosts.check_same_folder(folder / "shared" / "run")
-    print("shared")
-    hosts.check_same_folder(folder / f"of host {index}" / "run")
+def join_only(index: int, folder: Path) -> None:
+    """What the tests of `join` do."""
 
 
 def agree(index: int, folder: Path) -> None:
-    """Steps as the loop makes them: after step k is dispatched, step k − 1 of all is read."""
-    mesh = jax.make_mesh((2,), ("data",), (jax.sharding.AxisType.Auto,))
-    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    x = jax.make_array_from_callback((2,), split, lambda part: np.ones(2)[part])
-    add = jax.jit(jnp.sum)
-    if index == 0:
-        delay(host_link.Line, "receive", 0.1, lambda message: message["do"] == "announced")
-    agenda = hosts.Agenda()
-    wishes = {3: "save", 4: "save", 9: "stop"} if index == 1 else {2: "save", 9: "stop"}
-    done = []
-    before = add(x)
-    for step in range(1, 14):
-        dispatched = add(x)
-        before.block_until_ready()
-        before = dispatched
-        if index == 1:
-            time.sleep(0.01)
-        if what := agenda.after(step, wishes.get(step, "")):
-            done.append((step, what))
-    print(f"first says {hosts.first_says('who', lambda: f'host {index}')}")
-    print(f"did {done}")
-
-
-def delay(owner: Any, name: str, seconds: float, when: Callable[[Any], bool]) -> None:
-    """Has a method return later, if what it returns is such."""
-    method = getattr(owner, name)
-
-    def slow(*args: Any) -> Any:
-        result = method(*args)
-        if when(result):
-            time.sleep(seconds)
-        return result
-
-    setattr(owner, name, slow)
-
-
-def fail_alone(index: int, folder: Path) -> None:
-    if index == 1:
-        raise OSError("the disk is full")
-    time.sleep(60)  # as if waiting for a device
-
-
-def fail_first(index: int, folder: Path) -> None:
-    fail_alone(1 - index, folder)
-
-
-def unforeseen(index: int, folder: Path) -> None:
-    if index == 1:
-        raise KeyError("a mistake of ours")
-    hosts.barrier("never")
-
-
-def save(index: int, folder: Path) -> None:
-    """An array split over both processes; then process 0 has no room left."""
-    mesh = jax.make_mesh((2,), ("data",), (jax.sharding.AxisType.Auto,))
-    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    values = {"w": np.arange(8.0, dtype=np.float32), "b": np.ones(3, np.float32)}
-    where = {"w": split, "b": whole}
-    state = jax.tree.map(
-        lambda x, s: jax.make_array_from_callback(x.shape, s, lambda part: x[part]), values, where
-    )
-    assert not state["w"].is_fully_addressable
+    """Everything that hosts agree on; then process 0 has no room left on its disk."""
+    wait_for_go(index, folder)
+    print(f"gathered {hosts.gather('x' * 10**index)}")
+    print(f"broadcast {hosts.broadcast(lambda: index)}")
+    disagree(index, folder)
+    save_by_the_clock(index)
     with Checkpoints(folder / "checkpoints", 2) as checkpoints:
-        checkpoints.save(1, state, {})
-        checkpoints.wait()
-        assert checkpoints.steps() == [1]
-        restored = checkpoints.restore(values, where)
-        assert restored is not None and restored.state["w"].sharding == split
-        jax.tree.map(
-            lambda x, y: np.testing.assert_array_equal(x.addressable_shards[0].data, y),
-            restored.state,
-            {"w": values["w"][4 * index : 4 * index + 4], "b": values["b"]},
-        )
+        state = save_and_restore(index, checkpoints)
         print("restored", flush=True)
         if index == 0:
             shutil.disk_usage = lambda _: SimpleNamespace(free=0)
@@ -110,26 +44,144 @@ def save(index: int, folder: Path) -> None:
         checkpoints.wait()
 
 
-def killed(index: int, folder: Path) -> None:
-    jax.devices()
-    delay(host_link.Link, "cause", 1, lambda _: True)  # JAX's client would be faster to end it
+def wait_for_go(index: int, folder: Path) -> None:
+    """For the test to do something while the processes are connected."""
+    hosts.barrier("connected")  # for Gloo to have opened its ports
     (folder / f"ready {index}").write_text("")
-    hosts.barrier(f"where nobody but host {index} goes")
+    while not (folder / "go").exists():
+        time.sleep(0.05)
+
+
+def disagree(index: int, folder: Path) -> None:
+    hosts.compare("the weather", {"wind": 3}, "")
+    with error_printed():
+        hosts.compare("the weather", {"rain": index == 1, "wind": 3}, "Move house.")
+    hosts.check_same_folder(folder / "shared" / "run")
+    with error_printed():
+        hosts.check_same_folder(folder / f"of host {index}" / "run")
+
+
+@contextlib.contextmanager
+def error_printed() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        print(error, flush=True)
+    else:
+        raise AssertionError("no error")
+
+
+def mesh() -> jax.sharding.Mesh:
+    return jax.make_mesh((2,), ("data",), (jax.sharding.AxisType.Auto,))
+
+
+def steps(number: int, work: Callable[[int], Any]) -> None:
+    """Steps as the loop makes them: after step k is dispatched, step k − 1 of all is read."""
+    split = jax.sharding.NamedSharding(mesh(), jax.sharding.PartitionSpec("data"))
+    x = jax.make_array_from_callback((2,), split, lambda part: np.ones(2)[part])
+    add = jax.jit(jnp.sum)
+    before = add(x)
+    for step in range(1, number + 1):
+        dispatched = add(x)
+        before.block_until_ready()
+        before = dispatched
+        if work(step):
+            break
+
+
+def save_by_the_clock(index: int) -> None:
+    """Process 0 requests it from step 3 on until it is granted, then at step 9; 1 is not asked."""
+    agenda = Agenda()
+    saved: list[int] = []
+
+    def work(step: int) -> None:
+        requested = index == 1 or step in (9,) or (step >= 3 and not saved)
+        if agenda.save_due(requested):
+            saved.append(step)
+
+    steps(12, work)
+    agenda.close()
+    print(f"saved {saved}")
+
+
+def save_and_restore(index: int, checkpoints: Checkpoints) -> Any:
+    """An array split over both processes, and one that both have."""
+    split = jax.sharding.NamedSharding(mesh(), jax.sharding.PartitionSpec("data"))
+    whole = jax.sharding.NamedSharding(mesh(), jax.sharding.PartitionSpec())
+    values = {"w": np.arange(8.0, dtype=np.float32), "b": np.ones(3, np.float32)}
+    where = {"w": split, "b": whole}
+    state = jax.tree.map(
+        lambda x, s: jax.make_array_from_callback(x.shape, s, lambda part: x[part]), values, where
+    )
+    assert not state["w"].is_fully_addressable
+    checkpoints.save(1, state, {})
+    checkpoints.wait()
+    assert checkpoints.steps() == [1]
+    restored = checkpoints.restore(values, where)
+    assert restored is not None and restored.state["w"].sharding == split
+    jax.tree.map(
+        lambda x, y: np.testing.assert_array_equal(x.addressable_shards[0].data, y),
+        restored.state,
+        {"w": values["w"][4 * index : 4 * index + 4], "b": values["b"]},
+    )
+    return state
+
+
+def stop(index: int, folder: Path) -> None:
+    """Host 1 gets a SIGINT at step 5, host 0 steps on meanwhile."""
+    agenda = Agenda()
+    stopped: dict[str, int] = {}
+
+    def work(step: int) -> bool:
+        time.sleep(0.05 + 0.01 * index)
+        if step == 5 and index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        if number := agenda.stop_due():
+            stopped.update(step=step, number=number)
+        return bool(number)
+
+    steps(200, work)
+    agenda.close()
+    print(f"stopped after {stopped['step']}")
+    hosts.finish(128 + stopped["number"])
+    sys.exit(128 + stopped["number"])
+
+
+def fail_alone(index: int, folder: Path) -> None:
+    wait_for_go(index, folder)
+    if index == 1:
+        raise OSError("the disk is full")
+    time.sleep(60)  # not in a computation that would fail
+
+
+def unforeseen(index: int, folder: Path) -> None:
+    wait_for_go(index, folder)
+    if index == 0:
+        raise KeyError("a mistake of ours")
+    hosts.barrier("never")
+
+
+def killed(index: int, folder: Path) -> None:
+    wait_for_go(index, folder)
+    time.sleep(60)
 
 
 def main() -> None:
     what, folder, coordinator, index, count, seconds = sys.argv[1:]
-    signal.alarm(100)  # whatever happens
+    signal.alarm(200)  # whatever happens
+    hosts._HEARTBEAT_SECONDS = 6  # for the tests not to wait
     try:
-        hosts.join(hosts.Place(coordinator, int(index), int(count)), float(seconds))
-        print("joined", flush=True)
-        globals()[what](int(index), Path(folder))
+        if coordinator == "auto":
+            hosts.join(seconds=float(seconds))
+        else:
+            hosts.join(coordinator, int(index), int(count), seconds=float(seconds))
+        print(f"joined {jax.process_index()} {jax.process_count()}", flush=True)
+        globals()[what](jax.process_index(), Path(folder))
         hosts.finish()
     except (ValueError, OSError, RuntimeError) as error:
         fail(error, traceback=False)
-    except BaseException as error:
-        hosts.take_along(error)
-        raise
+    except Exception as error:
+        fail(error, traceback=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import pytest
 import yaml
 from runs import ROOT, command, ends, free_port, signal_at, start, write_mazes
 
-from wonn_jax.dist import hosts
 from wonn_jax.train.checkpoint import Checkpoints
 
 LAUNCH = ROOT / "experiments" / "launch"
@@ -347,13 +346,22 @@ def test_slurm_job_with_other_numbers_of_tasks_and_gpus():
     assert "sbatch --ntasks-per-node=4 --gpus-per-node=4" in result.stderr
 
 
-def test_open_mpi_says_who_is_who(monkeypatch):
-    job = 1234 * 2**12
-    monkeypatch.setenv("OMPI_MCA_orte_hnp_uri", f"{job}.0;tcp://10.0.0.1,127.0.0.1:34911")
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
-    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_RANK", "1")
-    assert hosts.ask_cluster() == hosts.Place(f"10.0.0.1:{61440 + 1234}", 3, 4, [1])
+def test_open_mpi_says_who_is_who(tmp_path):
+    """Two processes that JAX itself takes for an Open MPI job."""
+    worker = [sys.executable, str(ROOT / "tests" / "dist" / "host_worker.py"), "join_only"]
+    job = int(free_job()) * 2**12
+    processes = [
+        start(
+            [*worker, str(tmp_path), "auto", "-", "-", "60"],
+            OMPI_MCA_orte_hnp_uri=f"{job}.0;tcp://127.0.0.1:34911",
+            OMPI_COMM_WORLD_SIZE="2",
+            OMPI_COMM_WORLD_RANK=str(index),
+            OMPI_COMM_WORLD_LOCAL_RANK=str(index),
+        )
+        for index in range(2)
+    ]
+    for index, (status, output, errors) in enumerate(ends(processes)):
+        assert status == 0 and f"joined {index} 2" in output, errors
 
 
 # --- TPU pod slice --------------------------------------------------------------------------------

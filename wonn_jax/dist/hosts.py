@@ -5,7 +5,6 @@ ends all when one is lost, its preemption service turns a SIGTERM to one into a 
 stop, `multihost_utils` gathers what has to be compared. Where JAX would abort (processes that are
 missing) or crash (a port that is taken), `join` ends with a message. One thing is left to JAX: a
 process that takes the number of another ends that run, so every run needs a port of its own.
-
 Alone, a process agrees with itself.
 """
 
@@ -22,10 +21,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 JOIN_SECONDS = 120.0
 """Within which all processes must have started."""
@@ -51,7 +48,7 @@ def join(
       coordinator: HOST:PORT of process 0. None, as for the next two: JAX detects the cluster.
       index, count: number of this process, from 0, and of processes.
       seconds: for all to start in; after that, this process ends with a message and status 2.
-      preemptible: SIGTERM requests a stop (see `Agenda`) instead of ending this process.
+      preemptible: leave SIGTERM to JAX, which tells all (`wonn_jax.train.agenda` asks it).
 
     Raises:
       ValueError: a wrong index or address, or no cluster that JAX knows.
@@ -64,9 +61,9 @@ def join(
         f"error: not all {count or ''} processes met at {coordinator or 'the coordinator'} within "
         f"{seconds:g} s. Start every process, each with its own --process_id from 0 and the same "
         "--num_processes; the coordinator's port must be open between the hosts. If they need "
-        "longer to start, use --join_seconds=SECONDS."
+        "longer to start, use --join_seconds=SECONDS.\n"
     )
-    patience = _exit_after(seconds, 2, missing)  # the main thread waits inside JAX
+    patience = _exit_after(seconds, 2, missing)
     jax.config.update("jax_enable_preemption_service", preemptible)
     try:
         jax.distributed.initialize(
@@ -95,11 +92,6 @@ def _check_place(coordinator: str, index: int, count: int) -> None:
             f"The coordinator {coordinator!r} is not an address; use --coordinator=HOST:PORT, the "
             "host of process 0 and a free port there."
         )
-    if not 0 <= index < count:
-        raise ValueError(
-            f"--process_id={index} is not below --num_processes={count}; number the processes from "
-            f"0 to {count - 1}."
-        )
     try:
         if index == 0:  # JAX crashes if the port is taken
             socket.create_server(("", int(port))).close()
@@ -112,8 +104,10 @@ def _check_place(coordinator: str, index: int, count: int) -> None:
 
 
 def _exit_after(seconds: float, status: int, message: str = "") -> threading.Timer:
+    """Ends this process after a while, even if its main thread waits inside JAX."""
+
     def end() -> None:
-        print(message, end="\n" if message else "", file=sys.stderr, flush=True)
+        print(message, end="", file=sys.stderr, flush=True)
         os._exit(status)
 
     timer = threading.Timer(seconds, end)
@@ -225,60 +219,14 @@ def check_same_folder(path: Path) -> None:
         )
 
 
-class Agenda:
-    """Requests to save or to stop, granted on all hosts after the same step.
-
-    All hosts must ask after every step. Alone, a process grants its requests at once.
-    """
-
-    def __init__(self) -> None:
-        self._steps = 0
-        self._answer: jax.Array | None = None
-
-    def stop_due(self, requested: bool) -> bool:
-        """Whether to stop now.
-
-        A host of several requests it by a SIGTERM to itself, which JAX's preemption service
-        handles (even one that came before the first step): within about a second, all hosts stop
-        after the step that follows the latest begun anywhere. It costs a step 0.2 µs.
-        """
-        if not several():
-            return requested
-        self._steps += 1
-        return multihost_utils.reached_preemption_sync_point(self._steps)
-
-    def save_due(self, requested: bool) -> bool:
-        """Whether to save now, by the clock of process 0.
-
-        Its request after step k is reduced over the devices, and read after step k + 1 was
-        dispatched, as the metrics of step k are: nobody waits for it. It costs a step the dispatch
-        of a tiny program, 0.5 ms between two CPU hosts.
-        """
-        if not several():
-            return requested
-        mesh = Mesh(np.asarray(jax.devices()), ("device",))
-        mine = np.full(1, requested and jax.process_index() == 0, np.int32)
-        split = NamedSharding(mesh, PartitionSpec("device"))
-        parts = jax.make_array_from_callback((mesh.size,), split, lambda _: mine)
-        answer, self._answer = self._answer, jnp.max(parts)
-        if answer is None or not int(answer):
-            return False
-        self._answer = None  # it was requested before this save
-        return True
-
-
 # --- Ending together ------------------------------------------------------------------------------
 
 
 def lost(error: BaseException) -> bool:
     """Whether `error` probably arose because another host has ended."""
-    # Gloo, between CPUs, raises a ValueError.
-    words = ("Gloo", "NCCL", "UNAVAILABLE", "ABORTED")
-    return (
-        several()
-        and isinstance(error, RuntimeError | ValueError)
-        and any(word in str(error) for word in words)
-    )
+    words = ("Gloo", "NCCL", "UNAVAILABLE", "ABORTED")  # Gloo, between CPUs, raises ValueErrors
+    failed = isinstance(error, RuntimeError | ValueError) and any(w in str(error) for w in words)
+    return failed and several()
 
 
 def leave(status: int) -> NoReturn:

@@ -6,7 +6,7 @@ best; if there is neither, from scratch; if there are only damaged ones, not at 
 What happens after update k was handed to the devices, in this order: the batches of the next
 two are brought there, the metrics of update k − 1 are read (so the devices never wait for the
 host), then comes, if due, evaluation, then the checkpoint k. What a clock or a signal asks of one
-host, all do after the same step (`wonn_jax.dist.hosts`). Batches are a function of the step:
+host, all do after the same step (`wonn_jax.train.agenda`). Batches are a function of the step:
 those taken ahead leave no trace in a checkpoint, and a run that is killed anywhere goes on as if
 nothing had been.
 """
@@ -31,6 +31,7 @@ from wonn_jax.dist import hosts
 from wonn_jax.dist.mesh import first_rows
 from wonn_jax.files import write_atomically
 from wonn_jax.rng import stream_key
+from wonn_jax.train.agenda import Agenda
 from wonn_jax.train.batches import Ahead
 from wonn_jax.train.card import Config
 from wonn_jax.train.checkpoint import (
@@ -242,22 +243,10 @@ class _Loop:
         self.saved_at = time.monotonic()
         self.paused = 0.0  # seconds of evaluation and the like since the clock started
         self.clock = time.monotonic()
-        self.signal = 0
-        self.agenda = hosts.Agenda()
-        # Of several processes, SIGTERM is JAX's, which tells the others; see `Agenda`.
-        numbers = (signal.SIGINT,) if hosts.several() else (signal.SIGINT, signal.SIGTERM)
-        self.handlers = {number: signal.signal(number, self._on_signal) for number in numbers}
-
-    def _on_signal(self, number: int, _: Any) -> None:
-        self.signal = number
-        # A second Ctrl-C, if saving takes too long, ends the process at once.
-        signal.signal(number, signal.SIG_DFL)
-        if hosts.several():
-            signal.raise_signal(signal.SIGTERM)
+        self.agenda = Agenda()
 
     def close(self) -> None:
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+        self.agenda.close()
         self.trace.close()
         self.progress.close()
         self.writer.close()
@@ -286,13 +275,12 @@ class _Loop:
             if durations.due(step, self.eval_every) or step == self.total:
                 self._read_pending()
                 results = self._evaluate(step, state)
-            stop = step < self.total and self.agenda.stop_due(bool(self.signal))
+            stop = self.agenda.stop_due() if step < self.total else 0
             if stop or self._save_is_due(step) or step == self.total:
                 self._save(step, state)
             if stop:
                 self._wait()
-                # Of several hosts, most stop because another one got a signal.
-                raise Interrupted(self.signal or signal.SIGTERM, step)
+                raise Interrupted(stop, step)
         self._wait()
         return results or self._last_results()
 
