@@ -1,11 +1,11 @@
-"""A Winfree network that reads and writes text: it learns to add.
+"""A Winfree network as a language model: it learns to add.
 
     python -m experiments.examples.sequence
 
-Sums such as '47+85=132.' are sequences of tokens, one oscillator per token and channel, coupled
-by attention under a causal mask. Trained to name the next token of the answer, the network then
-writes whole answers to sums it has not met. Nothing here is more than `evolve`, a coupling and
-random phases from the library, in a module that holds the parameters.
+Sums such as '47+85=132.' are sequences of tokens with one oscillator per token and channel,
+coupled by causal attention. The network is trained to predict the next token of the answer, and
+is tested by generating whole answers to unseen sums. It needs nothing from the library but
+`evolve`, a coupling, and random initial phases, in a module that holds the parameters.
 
 Measured on 23 November 2026, float32, on two cores of an Intel Xeon at 2.6 GHz: 95.1 % of 1000
 unseen sums of numbers below 100 answered exactly after 3000 updates (seed 0), in 4 min 7 s.
@@ -14,6 +14,7 @@ unseen sums of numbers below 100 answered exactly after 3000 updates (seed 0), i
 import argparse
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -24,7 +25,7 @@ from jax import Array
 
 from wonn_jax import evolve
 from wonn_jax.nn.coupling import AttentionCoupling, causal_mask
-from wonn_jax.nn.interactions import TRIGONOMETRIC
+from wonn_jax.nn.interactions import trigonometric
 from wonn_jax.nn.layers import dense
 from wonn_jax.nn.phases import initial_phases
 from wonn_jax.nn.transitions import PhaseEmbedding
@@ -36,10 +37,10 @@ BATCH = 128
 
 
 class LanguageModel(nn.Module):
-    """One oscillator per token and channel; a token may hear those before it and itself.
+    """One oscillator per token and channel; a token attends to itself and to earlier ones.
 
-    The norm is taken over each token alone: over all tokens it would tell the first about the
-    last, whatever the mask.
+    The coupling is normalised over each token separately: a norm over all tokens would leak
+    later tokens into earlier ones in spite of the mask.
     """
 
     width: int
@@ -63,7 +64,7 @@ class LanguageModel(nn.Module):
         theta = evolve(
             theta,
             table[tokens],
-            **TRIGONOMETRIC._asdict(),
+            **trigonometric()._asdict(),
             coupling=field,
             step_size=self.step_size,
             steps=self.steps,
@@ -84,78 +85,97 @@ def encode(pairs: np.ndarray, digits: int) -> np.ndarray:
 
 
 def decode(tokens: Array) -> list[str]:
-    """Tokens `[n, N]` → texts, each up to the end of its answer."""
+    """Tokens `[n, N]` → texts, each cut off at the end of its answer."""
     return ["".join(ALPHABET[i] for i in row).split(".")[0] for row in np.asarray(tokens)]
 
 
 def answer(tokens: Array) -> Array:
-    """`[B, N]` booleans: what stands after '=', padding included."""
+    """Whether a token belongs to the answer, i.e. follows '=' (padding included), `[B, N]`."""
     return jnp.cumsum(tokens == EQUALS, axis=1) - (tokens == EQUALS) > 0
 
 
-def main(argv: Sequence[str] | None = None) -> tuple[list[float], float]:
-    """Trains, prints, and returns the losses printed and the accuracy at the end."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=3000, help="updates")
-    parser.add_argument("--width", type=int, default=64, help="oscillators per token")
-    parser.add_argument("--digits", type=int, default=2, help="of a summand, at most")
-    parser.add_argument("--seed", type=int, default=0)
-    flags = parser.parse_args(argv)
+class Trainer:
+    """Updates and tests of a model on one data set, as functions of the seed and the step."""
 
-    # Every pair of summands once, in random order: the first of them are never trained on.
-    limit = 10**flags.digits
-    pairs = np.random.default_rng(flags.seed).permutation(limit**2)[:200_000]
-    data = jnp.asarray(encode(np.stack(np.divmod(pairs, limit), axis=1), flags.digits))
-    unseen = min(1000, len(data) // 10)
-    test, train = data[:unseen], data[unseen:]
-    model = LanguageModel(flags.width)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adam(optax.warmup_cosine_decay_schedule(6e-4, 6e-3, flags.steps // 20, flags.steps)),
-    )
+    def __init__(self, model: LanguageModel, train: Array, seed: int, steps: int):
+        self.model, self.train, self.seed = model, train, seed
+        schedule = optax.warmup_cosine_decay_schedule(6e-4, 6e-3, steps // 20, steps)
+        self.optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+        self.update = jax.jit(self._update)
+        self.solve = jax.jit(self._solve)
 
-    def phases(stream: str, step: Array | int, ids: Array) -> Array:
-        keys = example_keys(stream_key(flags.seed, stream, step), ids)
-        return initial_phases(keys, (data.shape[1] - 1, flags.width))
+    def phases(self, stream: str, step: Array | int, ids: Array) -> Array:
+        """Initial phases of the examples with these numbers `[B, N - 1, C]`, rad."""
+        keys = example_keys(stream_key(self.seed, stream, step), ids)
+        return initial_phases(keys, (self.train.shape[1] - 1, self.model.width))
 
-    def loss_of(params, tokens: Array, theta: Array) -> Array:
-        """Mean cross-entropy of the next token over the answers, their ends included."""
-        logits = model.apply(params, tokens[:, :-1], theta)
+    def init(self) -> tuple[Any, optax.OptState]:
+        """Initial parameters and optimizer state."""
+        theta = self.phases("train", 0, jnp.arange(1))
+        key = stream_key(self.seed, "parameters")
+        params = self.model.init(key, self.train[:1, :-1], theta)
+        return params, self.optimizer.init(params)
+
+    def _loss(self, params: Any, tokens: Array, theta: Array) -> Array:
+        """Mean cross-entropy of the next token over the answers, including their final '.'."""
+        logits = self.model.apply(params, tokens[:, :-1], theta)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
         counts = (answer(tokens) & (tokens != PADDING))[:, 1:]
         return (losses * counts).sum() / counts.sum()
 
-    @jax.jit
-    def update(params, state, step: Array):
-        ids = jax.random.randint(stream_key(flags.seed, "batch", step), (BATCH,), 0, len(train))
-        theta = phases("train", step, ids)
-        loss, gradients = jax.value_and_grad(loss_of)(params, train[ids], theta)
-        updates, state = optimizer.update(gradients, state, params)
+    def _update(
+        self, params: Any, state: optax.OptState, step: Array
+    ) -> tuple[Any, optax.OptState, Array]:
+        """One update on a random batch: parameters, optimizer state and loss."""
+        key = stream_key(self.seed, "batch", step)
+        ids = jax.random.randint(key, (BATCH,), 0, len(self.train))
+        theta = self.phases("train", step, ids)
+        loss, gradients = jax.value_and_grad(self._loss)(params, self.train[ids], theta)
+        updates, state = self.optimizer.update(gradients, state, params)
         return optax.apply_updates(params, updates), state, loss
 
-    @jax.jit
-    def solve(params, tokens: Array) -> Array:
-        """Writes the answers, token by token, the likeliest each time."""
-        theta, asked = phases("test", 0, jnp.arange(len(tokens))), ~answer(tokens)
+    def _solve(self, params: Any, tokens: Array) -> Array:
+        """Generates the answers token by token, always taking the most likely one."""
+        theta, asked = self.phases("test", 0, jnp.arange(len(tokens))), ~answer(tokens)
 
         def write(place: Array, text: Array) -> Array:
-            likeliest = model.apply(params, text[:, :-1], theta)[:, place - 1].argmax(axis=-1)
+            logits = self.model.apply(params, text[:, :-1], theta)
+            likeliest = logits[:, place - 1].argmax(axis=-1)
             return text.at[:, place].set(
                 jnp.where(asked[:, place], text[:, place], likeliest.astype(text.dtype))
             )
 
         return jax.lax.fori_loop(4, tokens.shape[1], write, jnp.where(asked, tokens, PADDING))
 
-    params = model.init(
-        stream_key(flags.seed, "parameters"), train[:1, :-1], phases("train", 0, jnp.arange(1))
-    )
-    state, losses, start = optimizer.init(params), [], time.perf_counter()
+
+def exact_share(text: Array, expected: Array) -> float:
+    """Share of the answers that are right in full; what follows the final '.' is ignored."""
+    return float(((text == expected) | (expected == PADDING)).all(axis=1).mean())
+
+
+def main(argv: Sequence[str] | None = None) -> tuple[list[float], float]:
+    """Trains and tests the network; returns the losses it printed and the final accuracy."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=3000, help="number of updates")
+    parser.add_argument("--width", type=int, default=64, help="oscillators per token")
+    parser.add_argument("--digits", type=int, default=2, help="largest number of digits")
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args(argv)
+
+    # Every pair of summands once, in random order; the first ones are held out for the test.
+    numbers = 10**flags.digits
+    pairs = np.random.default_rng(flags.seed).permutation(numbers**2)[:200_000]
+    data = jnp.asarray(encode(np.stack(np.divmod(pairs, numbers), axis=1), flags.digits))
+    unseen = min(1000, len(data) // 10)
+    test, train = data[:unseen], data[unseen:]
+    trainer = Trainer(LanguageModel(flags.width), train, flags.seed, flags.steps)
+    params, state = trainer.init()
+    losses, start = [], time.perf_counter()
     for step in range(1, flags.steps + 1):
-        params, state, loss = update(params, state, jnp.asarray(step))
+        params, state, loss = trainer.update(params, state, jnp.asarray(step))
         if step % max(flags.steps // 10, 1) == 0:
-            text = solve(params, test)
-            # After the end of an answer nothing is asked.
-            exact = float(((text == test) | (test == PADDING)).all(axis=1).mean())
+            text = trainer.solve(params, test)
+            exact = exact_share(text, test)
             losses.append(float(loss))
             seconds = time.perf_counter() - start
             print(

@@ -30,7 +30,7 @@ def test_texts():
 
 
 @pytest.mark.parametrize("place", [3, 5])
-def test_no_token_hears_of_later_ones(place):
+def test_no_token_attends_to_later_ones(place):
     model = sequence.LanguageModel(16)
     tokens = jnp.asarray(sequence.encode(np.array([[47, 385]]), 3))
     theta = jnp.zeros((*tokens.shape, 16))
