@@ -7,7 +7,7 @@ a run depends on is carried over, so that it goes on bit for bit.
 from collections.abc import Mapping
 from typing import Any
 
-from wonn_jax.config import components, field_names
+from wonn_jax.config import components, field_names, to_dict
 
 _ARRAYS = {"batch_stats.": "model_state.batch_stats."}
 _FIELDS = {"deviation": "std", "limit": "max_steps"}
@@ -15,6 +15,7 @@ _DATA = {"maze": "maze", "sudoku": "sudoku"}  # images name their data set thems
 _AUGMENT = {"image": "image"}
 _NETWORKS = {"maze": "winfree_grid", "sudoku": "winfree_grid", "image": "winfree_image"}
 _WHOLE_PATH = {"maze": {"train_examples": 0, "test_examples": 0}}  # a path was read as a whole
+_DEFAULTS = {"maze": {"train_examples": {1000: 0}, "test_examples": {1000: 0}}}  # 0 means 1000
 
 
 def is_old(config: Mapping[str, Any]) -> bool:
@@ -43,6 +44,8 @@ def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
         settings["loss_weights"] = weights
     if data.get("path"):
         data |= _WHOLE_PATH.get(task, {})
+    for field, values in _DEFAULTS.get(task, {}).items():
+        data[field] = values.get(data[field], data[field])
     network = {"winfree": _NETWORKS[task]}
     model["name"] = network.get(model.get("name", "winfree"), model.get("name"))
     return old | {
@@ -59,10 +62,10 @@ def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fields(kind: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The fields that the component of this name has."""
-    known = components(kind)[values["name"]]
+    """The fields that the component of this name has, those left out at their defaults."""
+    defaults = to_dict(components(kind)[values["name"]]())
     renamed = {_FIELDS.get(name, name): x for name, x in values.items()}
-    return {name: x for name, x in renamed.items() if name in ("name", *field_names(known))}
+    return defaults | {name: x for name, x in renamed.items() if name in defaults}
 
 
 def _evaluation(values: dict[str, Any], model: Any) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def saved_weights(experiment: Experiment, workdir: Path) -> tuple[dict[str, Vari
             restored = found
     trained, now = restored.config["model"], to_dict(config.model)
     for name in [x for x in now if _plain(trained.get(x)) != _plain(now[x])]:
-        print(f"note     model.{name} is {now[name]!r}, trained with {trained.get(name)!r}")
+        ours, theirs = _plain(now[name]), _plain(trained.get(name))
+        print(f"note     model.{name} is {ours!r}, trained with {theirs!r}")
     state = restored.state
     raw = {"params": state["params"], **state["model_state"]}
     sets = dict(zip(WEIGHTS, (raw, state["ema"]), strict=True))
