@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from wonn_jax.dist.grid import all_rows, own_rows, with_neighbours
+from wonn_jax.dist.placement import Placement
 from wonn_jax.kernels.attention import attention
 from wonn_jax.kernels.cpu.convolution import convolve
 from wonn_jax.nn.coupling import AttentionCoupling
@@ -133,7 +134,7 @@ def test_a_ring_takes_no_mask_and_no_fused_kernel(mesh):
         split(mesh, lambda x: call(x, mask=jnp.ones((1, 1, 2, 2), bool)))(x)
     with pytest.raises(ValueError, match="'pallas' cannot go round a ring of devices; use"):
         split(mesh, lambda x: call(x, implementation="pallas"))(x)
-    coupling = AttentionCoupling(4, 2, grid_axis="data")
+    coupling = AttentionCoupling(4, 2, placement=Placement(("data",), "data"))
     with pytest.raises(ValueError, match="takes no mask"):
         split(
             mesh,

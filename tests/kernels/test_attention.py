@@ -97,10 +97,10 @@ def test_blockwise_is_plain(dtype, name, x64):
 @pytest.mark.parametrize(
     ("together", "rows"), [(1, TOKENS), (2, TOKENS), (3, TOKENS), (1, 1), (1, 3), (2, 4)]
 )
-def test_blockwise_is_plain_however_it_is_cut(together, rows, name, monkeypatch):
+def test_blockwise_is_plain_with_every_tiling(together, rows, name, monkeypatch):
     """TOKENS is 7: a last block of 3 has one query, and one of 4 has three."""
-    shape = blockwise.Shape(BATCH, HEADS, together, rows)
-    monkeypatch.setattr(blockwise, "cut", lambda *_: shape)
+    tiling = blockwise.Tiling(BATCH, HEADS, together, rows)
+    monkeypatch.setattr(blockwise, "choose_tiling", lambda *_: tiling)
     value_and_gradients.clear_cache()
     arguments = (*operands(4), masks()[name])
     assert_same(
@@ -111,13 +111,13 @@ def test_blockwise_is_plain_however_it_is_cut(together, rows, name, monkeypatch)
     value_and_gradients.clear_cache()
 
 
-def test_cuts():
-    assert blockwise.cut(8, 8, 900) == (8, 8, 1, 900)  # a whole head
-    assert blockwise.cut(3, 2, 36) == (3, 2, 6, 36)  # six whole heads
-    assert blockwise.cut(1, 8, 3600) == (1, 8, 1, 277)  # 13 blocks
+def test_tilings():
+    assert blockwise.choose_tiling(8, 8, 900) == (8, 8, 1, 900)  # a whole head
+    assert blockwise.choose_tiling(3, 2, 36) == (3, 2, 6, 36)  # six whole heads
+    assert blockwise.choose_tiling(1, 8, 3600) == (1, 8, 1, 277)  # 13 blocks
     for tokens in (1, 1024, 1025, 14_400):
-        assert 1 <= blockwise.cut(1, 1, tokens).rows * tokens <= blockwise.AT_ONCE
-    assert 60 < blockwise.cut(1, 1, 57_601).rows <= blockwise.ROWS
+        assert 1 <= blockwise.choose_tiling(1, 1, tokens).rows * tokens <= blockwise.BLOCK_LOGITS
+    assert 60 < blockwise.choose_tiling(1, 1, 57_601).rows <= blockwise.MIN_BLOCK_ROWS
 
 
 @pytest.mark.parametrize("tokens", [1024, 2048, 4096])
@@ -126,7 +126,7 @@ def test_blockwise_memory_is_linear(tokens):
     shape = jax.ShapeDtypeStruct((2, tokens, 4, 16), jnp.float32)
     compiled = value_and_gradients.lower(shape, shape, shape, shape, None, "blockwise").compile()
     operand = 4 * math.prod(shape.shape)
-    block = 4 * blockwise.AT_ONCE
+    block = 4 * blockwise.BLOCK_LOGITS
     assert compiled.memory_analysis().temp_size_in_bytes < 12 * operand + 4 * block
 
 
@@ -214,7 +214,7 @@ def test_refused(implementation, reason):
 
 
 @pytest.mark.parametrize(
-    ("implementation", "backend", "width", "dtype", "reason"),
+    ("implementation", "platform", "width", "dtype", "reason"),
     [
         ("cudnn", "gpu", 16, jnp.bfloat16, None),
         ("cudnn", "gpu", 16, jnp.float32, "takes bfloat16 or float16, not float32"),
@@ -224,13 +224,13 @@ def test_refused(implementation, reason):
         ("blockwise", "tpu", 2, jnp.float32, None),
     ],
 )
-def test_reasons(implementation, backend, width, dtype, reason):
-    found = kernels.refusal(implementation, backend, width, dtype)
+def test_reasons(implementation, platform, width, dtype, reason):
+    found = kernels.refusal(implementation, platform, width, dtype)
     assert found is None if reason is None else reason in found
 
 
 @pytest.mark.parametrize(
-    ("backend", "shape", "dtype", "masked", "choice"),
+    ("platform", "shape", "dtype", "masked", "choice"),
     [
         ("cpu", (8, 900, 8, 16), jnp.float32, False, "blockwise"),
         ("cpu", (8, 81, 8, 32), jnp.bfloat16, True, "blockwise"),
@@ -243,6 +243,12 @@ def test_reasons(implementation, backend, width, dtype, reason):
         ("tpu", (64, 81, 8, 32), jnp.bfloat16, False, "plain"),
     ],
 )
-def test_auto(backend, shape, dtype, masked, choice, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert kernels.choose(shape, dtype, masked=masked) == choice
+def test_auto(platform, shape, dtype, masked, choice):
+    assert kernels.choose(shape, dtype, masked=masked, platform=platform) == choice
+
+
+def test_the_kernel_of_a_tpu_is_lowered_where_there_is_none():
+    x = jax.ShapeDtypeStruct((2, 256, 2, 16), jnp.float32)
+    call = jax.jit(functools.partial(attention, platform="tpu"))
+    assert "tpu_custom_call" in call.trace(x, x, x).lower(lowering_platforms=("tpu",)).as_text()
+    assert "tpu_custom_call" not in jax.jit(attention).lower(x, x, x).as_text()

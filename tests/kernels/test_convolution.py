@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from wonn_jax.dist.placement import Placement
 from wonn_jax.kernels.cpu import convolution
 from wonn_jax.kernels.cpu.convolution import convolve
 from wonn_jax.nn.layers import conv
@@ -77,8 +78,10 @@ def test_kernel_gradient_of_bfloat16_adds_up_in_float32():
 def taken(monkeypatch):
     """Counts the calls of the CPU's own convolution."""
     calls = []
-    own = convolution._same
-    monkeypatch.setattr(convolution, "_same", lambda *args: calls.append(args) or own(*args))
+    own = convolution._convolve_same
+    monkeypatch.setattr(
+        convolution, "_convolve_same", lambda *args: calls.append(args) or own(*args)
+    )
     return calls
 
 
@@ -132,10 +135,23 @@ def test_everything_else_is_left_to_the_library(taken, changes):
     assert not taken
 
 
-def test_other_backends_are_left_to_the_library(taken, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    convolve(normal(1, 4, 4, 2), normal(3, 3, 2, 2), (1, 1), "SAME", **LAYOUT)
+@pytest.mark.parametrize("side", [1, 3])
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_other_platforms_are_left_to_the_library(taken, platform, side):
+    def call(x, kernel):
+        return convolve(x, kernel, (1, 1), "SAME", platform=platform, **LAYOUT)
+
+    jaxpr = jax.make_jaxpr(call)(normal(1, 4, 4, 2), normal(side, side, 2, 2))
+    assert "conv_general_dilated" in str(jaxpr) and not taken
+
+
+def test_maps_of_the_models_choose_by_their_placement(taken):
+    module = functools.partial(conv, 2, 3, 3, bias=True, dtype=jnp.float32, name="conv")
+    x = normal(1, 6, 6, 2)
+    module(placement=Placement(platform="gpu")).init(jax.random.key(0), x)
     assert not taken
+    module(placement=Placement(platform="cpu")).init(jax.random.key(0), x)
+    assert taken
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_over_devices(mesh):
     [
         (16, jnp.bfloat16, {}, None),
         (2, jnp.float32, {}, None),
-        (16, jnp.bfloat16, {"backend": "gpu"}, "needs a TPU, not a GPU"),
+        (16, jnp.bfloat16, {"platform": "gpu"}, "needs a TPU, not a GPU"),
         (16, jnp.float16, {}, "takes bfloat16 or float32, not float16"),
         (256, jnp.bfloat16, {}, "takes heads up to 128 wide, not 256"),
         (16, jnp.bfloat16, {"masked": True}, "takes no mask"),

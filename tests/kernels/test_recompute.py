@@ -1,12 +1,14 @@
 """A few examples at a time: the same values and gradients, and less memory."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from wonn_jax.kernels import recompute
-from wonn_jax.kernels.recompute import at_once, map_examples, recomputed
+from wonn_jax.kernels.recompute import chunk_size, map_examples, recomputed
 
 SHAPE = (6, 5, 4)
 
@@ -29,8 +31,8 @@ def results(wrap, x, y, weights):
 @pytest.mark.parametrize("wrap", [map_examples, recomputed])
 @pytest.mark.parametrize("size", [1, 2, 3, 6])
 def test_same_as_the_whole_batch(wrap, size, monkeypatch):
-    monkeypatch.setattr(recompute, "AT_ONCE", size * 20)
-    assert at_once(6, 20) == size
+    monkeypatch.setattr(recompute, "CHUNK_ELEMENTS", size * 20)
+    assert chunk_size(6, 20) == size
     expected = results(lambda function, *x: function(*x), *operands())
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
@@ -44,12 +46,17 @@ def test_same_as_the_whole_batch(wrap, size, monkeypatch):
     [(8, 2**17, 1), (8, 2**18, 1), (8, 2**15, 4), (7, 2**15, 1), (8, 1, 8), (1, 2**20, 1)],
 )
 def test_takes_a_divisor_of_the_batch(batch, size, expected):
-    assert at_once(batch, size) == expected
+    assert chunk_size(batch, size) == expected
 
 
-def test_takes_all_on_an_accelerator(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert at_once(64, 2**20) == 64
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_takes_all_on_an_accelerator(platform):
+    assert chunk_size(64, 2**20, platform) == 64
+    x = jnp.zeros((4, 2**18))
+    for function in (map_examples, recomputed):
+        for name, loops in (("cpu", 1), (platform, 0)):
+            jaxpr = str(jax.make_jaxpr(functools.partial(function, jnp.sin, platform=name))(x))
+            assert jaxpr.count("scan[") == loops
 
 
 def test_keeps_only_its_arguments():

@@ -1,5 +1,7 @@
 """Sine, cosine and arc tangent for CPUs against NumPy in float64, and their derivatives."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,23 +71,25 @@ def test_shapes_and_precision_stay(shape, dtype):
 
 
 @pytest.mark.parametrize(("ours", "library", "_"), PAIRS, ids=NAMES)
-def test_other_precisions_and_backends_are_the_library(ours, library, _, x64, monkeypatch):
+def test_other_precisions_and_platforms_are_the_library(ours, library, _, x64):
     theta = jnp.linspace(-40, 40, 999)
     for other in (theta, theta.astype(jnp.bfloat16), theta.astype(jnp.float16)):
         np.testing.assert_array_equal(jax.jit(ours)(other), jax.jit(library)(other))
     single = theta.astype(jnp.float32)
     assert (ours(single) != library(single)).any()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    np.testing.assert_array_equal(ours(single), library(single))
+    np.testing.assert_array_equal(ours(single, "cpu"), ours(single))
+    np.testing.assert_array_equal(ours(single, "gpu"), library(single))
+    # The derivative keeps to the platform, too.
+    slope = jax.jit(jax.vmap(jax.grad(functools.partial(ours, platform="gpu"))))
+    np.testing.assert_array_equal(slope(single), jax.jit(jax.vmap(jax.grad(library)))(single))
 
 
-def test_other_precisions_and_backends_of_arctan2_are_the_library(x64, monkeypatch):
+def test_other_precisions_and_platforms_of_arctan2_are_the_library(x64):
     y, x = jnp.asarray(points().astype(np.float64))
     np.testing.assert_array_equal(arctan2(y, x), jnp.arctan2(y, x))
     y, x = y.astype(jnp.float32), x.astype(jnp.float32)
     assert (arctan2(y, x) != jnp.arctan2(y, x)).any()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    np.testing.assert_array_equal(arctan2(y, x), jnp.arctan2(y, x))
+    np.testing.assert_array_equal(arctan2(y, x, platform="gpu"), jnp.arctan2(y, x))
 
 
 def test_no_library_call_is_left_on_cpus():

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from wonn_jax.nn.interactions import (
-    TRIGONOMETRIC,
     ChannelMLP,
     LearnedSensitivity,
     PatchInfluence,
     patches,
     spread,
+    trigonometric,
 )
 
 SHAPE = (2, 5, 7, 3)  # neither side is a multiple of 2 or 4
@@ -73,8 +73,8 @@ def test_spread_gives_every_cell_the_field_of_its_patch(group):
 
 def test_fixed_interaction_is_cosine_and_sine():
     theta = phases()
-    np.testing.assert_allclose(TRIGONOMETRIC.sensitivity(theta), np.cos(theta), atol=2e-7)
-    np.testing.assert_allclose(TRIGONOMETRIC.influence(theta), np.sin(theta), atol=2e-7)
+    np.testing.assert_allclose(trigonometric().sensitivity(theta), np.cos(theta), atol=2e-7)
+    np.testing.assert_allclose(trigonometric().influence(theta), np.sin(theta), atol=2e-7)
 
 
 def test_channel_mlp_is_its_definition():

@@ -1,6 +1,7 @@
 """One layer of oscillators: its steps from the parts, who hears of whom, what it records."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from wonn_jax import wrap
+from wonn_jax.dist.placement import Placement
 from wonn_jax.kernels.rotary import grid_positions
 from wonn_jax.nn.coupling import AttentionCoupling, ConvolutionCoupling
 from wonn_jax.nn.interactions import LearnedSensitivity, PatchInfluence
@@ -110,9 +112,9 @@ def test_nothing_is_recorded_unasked():
     assert evolution.theta.shape == state()[0].shape
 
 
-@pytest.mark.parametrize("together", [2**17, 1])  # all examples at once, or one after the other
-def test_each_example_stops_when_it_has_settled(monkeypatch, together):
-    monkeypatch.setattr("wonn_jax.kernels.recompute.AT_ONCE", together)
+@pytest.mark.parametrize("elements", [2**17, 1])  # one chunk of all examples, or one of each
+def test_each_example_stops_when_it_has_converged(monkeypatch, elements):
+    monkeypatch.setattr("wonn_jax.kernels.recompute.CHUNK_ELEMENTS", elements)
     module = layer(steps=40)
     params, (theta, omega) = variables(module), state()
     whole = module.apply(params, theta, omega, trajectory=True, energies=True)
@@ -123,6 +125,22 @@ def test_each_example_stops_when_it_has_settled(monkeypatch, together):
     np.testing.assert_array_equal(found.taken, expected)
     stopped = whole.trajectory[expected - 1, np.arange(len(theta))]
     np.testing.assert_allclose(found.theta, stopped, atol=1e-4)
+
+
+def test_platform_reaches_every_kernel():
+    """A program for a TPU calls XLA's sine and cosine of phases, one for a CPU does not."""
+
+    def called(platform: str, **settings) -> set[str]:
+        module = layer(**settings, placement=Placement(platform=platform))
+        traced = jax.jit(module.apply).trace(variables(module), *state())
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        return set(re.findall(r"stablehlo\.(sine|cosine) .*tensor<2x5x7x8xf32>", text))
+
+    for interaction in ("fixed", "mlp"):
+        for coupling in ("attention", "convolution"):
+            settings = {"interaction": interaction, "coupling": coupling}
+            assert called("cpu", **settings) == set()
+            assert called("tpu", **settings) == {"sine", "cosine"}
 
 
 def test_step_size_scales_the_first_step():

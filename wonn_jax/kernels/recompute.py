@@ -21,9 +21,7 @@ CHUNK_ELEMENTS = 2**17
 float32."""
 
 
-def map_examples(
-    function: Callable[..., Any], *arrays: Array, platform: str | None = None
-) -> Any:
+def map_examples(function: Callable[..., Any], *arrays: Array, platform: str | None = None) -> Any:
     """`function(*arrays)`; on a CPU applied to one chunk of examples after the other.
 
     Args:

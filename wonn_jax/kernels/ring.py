@@ -38,7 +38,9 @@ def ring_attention(
     """
     batch, tokens, heads, _ = query.shape
     # The tiling of one shard; None for no tiling.
-    tiling = blockwise.choose_tiling(batch, heads, tokens) if implementation == "blockwise" else None
+    tiling = (
+        blockwise.choose_tiling(batch, heads, tokens) if implementation == "blockwise" else None
+    )
     q, k, v = map(fold_heads, (query, key, value))
     return unfold_heads(_ring(q, k, v, axis_name, tiling), batch)
 

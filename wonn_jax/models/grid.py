@@ -124,7 +124,15 @@ class GridModel(nn.Module):
 
         lengths = per_layer(self.steps if steps is None else (steps,), self.layers, "steps")
         readout = Readout((1, 3), self.placement, self.dtype, name="readout")
-        answer = conv(self.width, self.classes, 1, bias=True, dtype=self.dtype, name="logits")
+        answer = conv(
+            self.width,
+            self.classes,
+            1,
+            bias=True,
+            dtype=self.dtype,
+            name="logits",
+            placement=self.placement,
+        )
 
         def read(theta: Array) -> Array:
             features = readout(theta, train=train, weight=weight)

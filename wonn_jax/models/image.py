@@ -199,7 +199,7 @@ class ImageModel(nn.Module):
             bias=False,
             dtype=self.dtype,
             name="stem_conv",
-            grid_axis=self.placement.grid,
+            placement=self.placement,
         )
         norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype, name="stem_norm")
         return nn.relu(norm(stem(images), train=train, weight=weight))

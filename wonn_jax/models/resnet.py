@@ -5,6 +5,7 @@ stride 1, no pooling before them.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -66,7 +67,9 @@ class ResNet(nn.Module):
                 use_bias=False,
                 dtype=self.dtype,
                 kernel_init=_kernel_init,
-                conv_general_dilated=convolve,
+                conv_general_dilated=functools.partial(
+                    convolve, platform=self.placement.platform
+                ),
                 name=name,
             )(x)
 

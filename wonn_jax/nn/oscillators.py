@@ -1,4 +1,4 @@
-"""One layer of oscillators on a grid: S, I and a coupling, run for T steps."""
+"""One layer of oscillators on a grid: sensitivity, influence and coupling, run for T steps."""
 
 import functools
 from collections.abc import Callable
@@ -13,17 +13,16 @@ from wonn_jax.dist.grid import all_rows, first_row, sum_over
 from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.dynamics import ENERGY, Evolution, PhaseMap, Watch, evolve, evolve_until
 from wonn_jax.kernels.blockwise import RESIDUALS
-from wonn_jax.kernels.cpu.trigonometry import cos
 from wonn_jax.kernels.recompute import map_examples
 from wonn_jax.kernels.rotary import grid_positions
 from wonn_jax.nn.coupling import AttentionCoupling, ConvolutionCoupling
 from wonn_jax.nn.interactions import (
     INTERACTIONS,
-    TRIGONOMETRIC,
     Interaction,
     LearnedSensitivity,
     PatchInfluence,
     spread,
+    trigonometric,
 )
 
 COUPLINGS = ("attention", "convolution")
@@ -32,23 +31,28 @@ COUPLINGS = ("attention", "convolution")
 class Until(NamedTuple):
     """When a layer stops before its last step, see `evolve_until`.
 
-    limit: most steps.
-    tolerance: change that counts as none, of what is watched.
-    patience: steps in a row without one that it takes to stop.
-    watch: what is watched.
+    max_steps: maximum number of steps.
+    tolerance: convergence threshold for the change of the watched quantity.
+    patience: number of consecutive steps below the threshold after which an example stops.
+    watch: the watched quantity.
     """
 
-    limit: int
+    max_steps: int
     tolerance: float
     patience: int
     watch: Watch = ENERGY
 
 
 def per_layer(values: tuple[int, ...], layers: int, name: str) -> tuple[int, ...]:
-    """One value for all layers, or one for each, as one for each.
+    """One value for each layer: `values` itself, or its single value repeated.
+
+    Args:
+      values: one, or as many as there are layers.
+      layers: number of layers.
+      name: of the setting, for the message.
 
     Raises:
-      ValueError: another number of values.
+      ValueError: the number of values is neither 1 nor that of the layers.
     """
     if len(values) == 1:
         return values * layers
@@ -61,32 +65,32 @@ def per_layer(values: tuple[int, ...], layers: int, name: str) -> tuple[int, ...
 
 
 def _swap_time(evolution: Evolution) -> Evolution:
-    """Swaps time and examples in what is recorded of an evolution."""
+    """Swaps the axes of time and examples in everything but the final phases."""
     recorded = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), evolution[1:])
     return Evolution(evolution.theta, *recorded)
 
 
 class OscillatorLayer(nn.Module):
-    """Oscillators on a grid, one per cell and channel, that evolve for T steps.
+    """Oscillators on a grid, one for each cell and channel, that evolve for T steps.
 
     Attributes:
       width: channels C; with attention a multiple of twice the number of heads.
       steps: T.
       step_size: γ, unit time.
       interaction: S and I, see `interactions.INTERACTIONS`.
-      group: N, side of the patches that emit an influence together; 1 for 'fixed'.
+      group: N, side of the patches that emit one influence each; 1 for 'fixed'.
       coupling: 'attention' over the whole grid of influences, or 'convolution'.
-      heads: of the attention.
+      heads: number of attention heads.
       kernel: side of the convolution.
       norm: of the coupling, see `AttentionCoupling`.
-      groups: of that norm, a divisor of `width`.
-      attention: attention kernel, see `attention.IMPLEMENTATIONS`.
+      groups: number of groups in that norm, a divisor of `width`.
+      attention: attention kernel, one of `attention.IMPLEMENTATIONS`.
       remat: 0, 1 or k, see `evolve`.
-      keep_attention: with `remat`, keep the attention outputs of every step rather than
+      keep_attention: with `remat`, whether to store the attention outputs of every step rather than
         recompute them (the `blockwise` and `pallas` kernels only).
       placement: mesh axes inside `shard_map`, and the platform. If the grid is split, phases and
         frequencies are this device's rows (whole patches), but trajectory and energies are global.
-      dtype: of the maps; phases, energies and norms are float32 at least.
+      dtype: of the learned maps; phases, energies and norms are in float32 at least.
     """
 
     width: int
@@ -115,11 +119,21 @@ class OscillatorLayer(nn.Module):
         energies: bool = False,
         until: Until | None = None,
     ) -> Evolution:
-        """theta (rad) and omega (rad per unit time) `[B, H, W, C]`.
+        """Runs the layer.
+
+        Args:
+          theta: initial phases `[B, H, W, C]`, rad.
+          omega: natural frequencies `[B, H, W, C]`, rad per unit time.
+          trajectory: whether to return the phases after every step.
+          energies: whether to return the energy before every step.
+          until: if given, each example stops once it has converged, rather than after T steps.
 
         Returns:
-          Phases `[B, H, W, C]`; on request the trajectory `[T, B, H, W, C]` and energies `[T, B]`.
-          With `until`, each example stops when it has settled: phases and the steps taken `[B]`.
+          Final phases `[B, H, W, C]`; on request the trajectory `[T, B, H, W, C]` and energies
+          `[T, B]`. With `until`, final phases and the number of steps taken `[B]`.
+
+        Raises:
+          ValueError: an attribute has an unknown value, or two contradict each other.
         """
         interaction = self._interaction()
         grid = (-(-theta.shape[1] // self.group), -(-theta.shape[2] // self.group))
@@ -150,30 +164,35 @@ class OscillatorLayer(nn.Module):
             )
             return _swap_time(evolution)
 
-        # Layers do not couple examples, so all steps of a few can go before those of the next.
+        # Examples are independent within a layer, so a chunk of them can take all steps before the
+        # next chunk begins.
+        platform = self.placement.platform
         if until is not None:
-            settle = self._settle(until, system)
-            return map_examples(settle, theta, omega)
-        theta, phases, energy, _ = _swap_time(map_examples(run, theta, omega))
+            return map_examples(self._run_until(until, system), theta, omega, platform=platform)
+        evolution = map_examples(run, theta, omega, platform=platform)
+        theta, phases, energy, _ = _swap_time(evolution)
         if phases is not None:
             phases = all_rows(phases, self.placement.grid, axis=2)
         if energy is not None:
             energy = sum_over(energy, self.placement.grid)
         return Evolution(theta, phases, energy)
 
-    def _settle(self, until: Until, system: dict[str, Any]) -> Callable[[Array, Array], Evolution]:
-        limit, tolerance, patience, watch = until
+    def _run_until(
+        self, until: Until, system: dict[str, Any]
+    ) -> Callable[[Array, Array], Evolution]:
+        """`evolve_until` for this layer, a function of theta and omega."""
+        max_steps, tolerance, patience, watch = until
         grid = self.placement.grid
-        whole = watch._replace(
+        global_watch = watch._replace(  # the energy of the whole grid, not of this device's rows
             observe=lambda theta, energy: watch.observe(theta, sum_over(energy, grid))
         )
         return functools.partial(
             evolve_until,
             **system,
-            max_steps=limit,
+            max_steps=max_steps,
             tolerance=tolerance,
             patience=patience,
-            watch=whole,
+            watch=global_watch,
             axis_names=self.placement.axes if grid else (),
         )
 
@@ -183,17 +202,19 @@ class OscillatorLayer(nn.Module):
                 f"interaction={self.interaction!r} is unknown; use one of "
                 f"{', '.join(INTERACTIONS)}."
             )
+        platform = self.placement.platform
         if self.interaction == "fixed":
             if self.group != 1:
                 raise ValueError(
                     f"group={self.group} has no effect on the fixed influence sin θ; use "
                     "interaction='trig' or 'mlp', or group=1."
                 )
-            return TRIGONOMETRIC
-        influence = PatchInfluence(self.group, self.interaction, dtype=self.dtype, name="influence")
+            return trigonometric(platform)
+        common = {"dtype": self.dtype, "platform": platform}
+        influence = PatchInfluence(self.group, self.interaction, name="influence", **common)
         if self.interaction == "trig":
-            return Interaction(cos, influence)
-        return Interaction(LearnedSensitivity(dtype=self.dtype, name="sensitivity"), influence)
+            return Interaction(trigonometric(platform).sensitivity, influence)
+        return Interaction(LearnedSensitivity(name="sensitivity", **common), influence)
 
     def _coupling(self, grid: tuple[int, int]) -> PhaseMap:
         if self.coupling not in COUPLINGS:
@@ -206,7 +227,7 @@ class OscillatorLayer(nn.Module):
                 self.kernel,
                 self.norm,
                 self.groups,
-                self.placement.grid,
+                self.placement,
                 self.dtype,
                 name="coupling",
             )
@@ -216,7 +237,7 @@ class OscillatorLayer(nn.Module):
             self.norm,
             self.groups,
             self.attention,
-            self.placement.grid,
+            self.placement,
             self.dtype,
             name="coupling",
         )

@@ -1,6 +1,7 @@
-"""What carries phases and frequencies from one layer of oscillators to the next, and out.
+"""Transitions of phases and frequencies between layers of oscillators, and the readout.
 
-What is cheap to compute again is not kept for the backward pass, see `wonn_jax.kernels.recompute`.
+Values that are cheap to recompute are not stored for the backward pass, see
+`wonn_jax.kernels.recompute`.
 """
 
 from typing import Any
@@ -17,9 +18,15 @@ from wonn_jax.nn.layers import BatchNorm, conv, uniform_init
 
 
 class PhaseEmbedding(nn.Module):
-    """e = a ⊙ cos θ + b ⊙ sin θ + c per channel: a 2π-periodic reading of phases."""
+    """e = a ⊙ cos θ + b ⊙ sin θ + c for each channel: a 2π-periodic function of the phases.
+
+    Attributes:
+      dtype: of the result.
+      platform: 'cpu', 'gpu' or 'tpu'; None for JAX's default backend.
+    """
 
     dtype: Any = jnp.float32
+    platform: str | None = None
 
     @nn.compact
     def __call__(self, theta: Array) -> Array:
@@ -28,19 +35,21 @@ class PhaseEmbedding(nn.Module):
         of_cos = self.param("cos", uniform_init(2), shape)
         of_sin = self.param("sin", uniform_init(2), shape)
         bias = self.param("bias", uniform_init(2), shape)
-        return (of_cos * cos(theta) + of_sin * sin(theta) + bias).astype(self.dtype)
+        cosine, sine = cos(theta, self.platform), sin(theta, self.platform)
+        return (of_cos * cosine + of_sin * sine + bias).astype(self.dtype)
 
 
 class PhaseTransition(nn.Module):
-    """θ' = atan2(v, u), u and v one shared 3×3 convolution of cos θ and sin θ.
+    """θ' = atan2(v, u), where u and v are the same 3×3 convolution of cos θ and of sin θ.
 
-    The reference implementation divides u and v by √(u² + v² + 1e-6) first in some models: that
-    leaves the angle as it is and cancels in its derivative, so it is not done here.
+    In some models the reference implementation first divides u and v by √(u² + v² + 1e-6). That
+    does not change the angle, and it cancels in the derivative, so it is omitted here.
 
     Attributes:
       width: channels of the next layer.
-      bias: whether the convolution has one (then it is added to u and to v).
-      placement: of the model, inside `shard_map`.
+      bias: whether the convolution has a bias, added to both u and v.
+      placement: mesh axes inside `shard_map`, and the platform.
+      dtype: of the convolution.
     """
 
     width: int
@@ -51,6 +60,7 @@ class PhaseTransition(nn.Module):
     @nn.compact
     def __call__(self, theta: Array) -> Array:
         """theta `[B, H, W, C]`, rad → `[B, H, W, width]`, rad, in the dtype of theta."""
+        platform = self.placement.platform
         convolve = conv(
             theta.shape[-1],
             self.width,
@@ -58,27 +68,29 @@ class PhaseTransition(nn.Module):
             bias=self.bias,
             dtype=self.dtype,
             name="conv",
-            grid_axis=self.placement.grid,
+            placement=self.placement,
         )
 
         def waves(theta: Array) -> tuple[Array, Array]:
-            return convolve(cos(theta)), convolve(sin(theta))
+            return convolve(cos(theta, platform)), convolve(sin(theta, platform))
 
         def angle(u: Array, v: Array) -> Array:
-            return arctan2(v.astype(theta.dtype), u.astype(theta.dtype))
+            return arctan2(v.astype(theta.dtype), u.astype(theta.dtype), platform)
 
-        # Of all intermediates only θ, u and v are kept, once the parameters exist.
+        # Of all intermediate values only θ, u and v are stored. At initialisation the parameters do
+        # not exist yet, and Flax cannot create them inside a JAX transformation.
         if self.is_initializing():
             return angle(*waves(theta))
-        return jax.checkpoint(angle)(*recomputed(waves, theta))
+        return jax.checkpoint(angle)(*recomputed(waves, theta, platform=platform))
 
 
 class FrequencyTransition(nn.Module):
-    """ω' = ReLU(BatchNorm(conv3×3([e, ω]))), e the embedding of the phases before transition.
+    """ω' = ReLU(BatchNorm(conv3×3([e, ω]))), e the embedding of the phases before their transition.
 
     Attributes:
       width: channels of the next layer.
-      placement: of the model, inside `shard_map`.
+      placement: mesh axes inside `shard_map`, and the platform.
+      dtype: of the embedding and the convolution.
     """
 
     width: int
@@ -89,8 +101,9 @@ class FrequencyTransition(nn.Module):
     def __call__(
         self, theta: Array, omega: Array, *, train: bool, weight: Array | None = None
     ) -> Array:
-        """theta, omega `[B, H, W, C]`; weight `[B]` of examples → `[B, H, W, width]`."""
-        embed = PhaseEmbedding(self.dtype, name="embedding")
+        """theta (rad), omega `[B, H, W, C]`; weight `[B]` of examples → `[B, H, W, width]`."""
+        platform = self.placement.platform
+        embed = PhaseEmbedding(self.dtype, platform, name="embedding")
         width = theta.shape[-1] + omega.shape[-1]
         convolve = conv(
             width,
@@ -99,14 +112,17 @@ class FrequencyTransition(nn.Module):
             bias=True,
             dtype=self.dtype,
             name="conv",
-            grid_axis=self.placement.grid,
+            placement=self.placement,
         )
 
         def fuse(theta: Array, omega: Array) -> Array:
             return convolve(jnp.concatenate([embed(theta), omega.astype(self.dtype)], axis=-1))
 
-        # Only θ and ω are kept for the backward pass, once the parameters exist.
-        out = fuse(theta, omega) if self.is_initializing() else recomputed(fuse, theta, omega)
+        # Only θ and ω are stored for the backward pass.
+        if self.is_initializing():
+            out = fuse(theta, omega)
+        else:
+            out = recomputed(fuse, theta, omega, platform=platform)
         norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype, name="norm")
         return nn.relu(norm(out, train=train, weight=weight)).astype(omega.dtype)
 
@@ -115,8 +131,9 @@ class Readout(nn.Module):
     """Features of the final phases: embedding → conv C → 2C → norm → ReLU → conv 2C → C → norm.
 
     Attributes:
-      sides: of the two convolutions' kernels, cells.
-      placement: of the model, inside `shard_map`.
+      sides: of the kernels of the two convolutions, cells.
+      placement: mesh axes inside `shard_map`, and the platform.
+      dtype: of the features.
     """
 
     sides: tuple[int, int]
@@ -126,7 +143,7 @@ class Readout(nn.Module):
     @nn.compact
     def __call__(self, theta: Array, *, train: bool, weight: Array | None = None) -> Array:
         """theta `[B, H, W, C]`, rad; weight `[B]` of examples → `[B, H, W, C]` in `dtype`."""
-        width = theta.shape[-1]
+        width, platform = theta.shape[-1], self.placement.platform
         first, second = self.sides
 
         def normalise(x: Array, name: str) -> Array:
@@ -141,16 +158,16 @@ class Readout(nn.Module):
                 bias=False,
                 dtype=self.dtype,
                 name=name,
-                grid_axis=self.placement.grid,
+                placement=self.placement,
             )
 
-        embed = PhaseEmbedding(self.dtype, name="embedding")
+        embed = PhaseEmbedding(self.dtype, platform, name="embedding")
         convolve = convolution(width, 2 * width, first, "conv_1")
 
         def read(theta: Array) -> Array:
             return convolve(embed(theta))
 
-        x = read(theta) if self.is_initializing() else recomputed(read, theta)
+        x = read(theta) if self.is_initializing() else recomputed(read, theta, platform=platform)
         x = nn.relu(normalise(x, "norm_1"))
         x = convolution(2 * width, width, second, "conv_2")(x)
         return normalise(x, "norm_2")

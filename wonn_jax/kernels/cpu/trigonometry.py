@@ -114,9 +114,7 @@ def arctan2(y: Array, x: Array, platform: str | None = None) -> Array:
 
 
 @arctan2.defjvp
-def _arctan2_jvp(
-    platform: str | None, primals: tuple[Array, Array], tangents: tuple[Array, Array]
-):
+def _arctan2_jvp(platform: str | None, primals: tuple[Array, Array], tangents: tuple[Array, Array]):
     (y, x), (dy, dx) = primals, tangents
     square = x * x + y * y
     at_origin = square < jnp.finfo(square.dtype).tiny
