@@ -1,8 +1,8 @@
-"""The command line, writing down which examples every step gets; see `test_elastic.py`.
+"""The command line, recording which examples every step gets; see `test_elastic.py`.
 
     python tests/dist/elastic_worker.py FILE FLAGS
 
-writes lines of a step and the numbers of the rows of this process.
+appends to FILE a line for every batch: its step, and the indices of this process's examples.
 """
 
 import json
@@ -13,10 +13,10 @@ from typing import Any
 from absl import app, flags
 
 from wonn_jax import main
-from wonn_jax.tools.launch import parse_flags
-from wonn_jax.train import loop as train
+from wonn_jax.tools.flags import parse_flags
+from wonn_jax.train import batches
 
-read = train.train_batches
+read = batches.train_batches
 record = sys.argv.pop(1)
 
 
@@ -29,6 +29,6 @@ def train_batches(*args: Any, start: int, **kwargs: Any) -> Iterator[dict[str, A
 
 
 if __name__ == "__main__":
-    train.train_batches = train_batches
+    batches.train_batches = train_batches
     flags.mark_flag_as_required("config")
     app.run(main.main, flags_parser=parse_flags)

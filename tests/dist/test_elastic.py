@@ -23,6 +23,7 @@ from runs import (
     write_mazes,
 )
 
+from wonn_jax.dist.hosts import LOST
 from wonn_jax.train.checkpoint import Checkpoints
 from wonn_jax.train.metrics import read_lines
 
@@ -71,7 +72,7 @@ def assert_agrees(run: Path, alone: Path) -> None:
 
 def test_four_processes_lose_one_and_two_go_on(data, alone, tmp_path):
     arguments = command(data, tmp_path / "run", CALM)
-    # The clock of host 0 says when to save.
+    # The clock of process 0 says when to save.
     clock = [*arguments, "--config.checkpoint.every=0.001 minutes"]
     port = free_port()
     four = [
@@ -81,9 +82,9 @@ def test_four_processes_lose_one_and_two_go_on(data, alone, tmp_path):
     killed = time.monotonic()
     results = ends(four, 60)
     assert time.monotonic() - killed < 60
-    assert [status for status, _, _ in results] == [2, 2, -signal.SIGKILL, 2], results
-    for i in (0, 1, 3):
-        assert "error: host 2 is gone" in results[i][2]
+    statuses = [status for status, _, _ in results]
+    assert statuses.pop(2) == -signal.SIGKILL, results
+    assert set(statuses) <= {LOST, -signal.SIGABRT}, results
 
     port = free_port()
     flags = [*arguments, "--config.devices.cpu_devices=2"]
@@ -93,7 +94,7 @@ def test_four_processes_lose_one_and_two_go_on(data, alone, tmp_path):
     assert "4 × cpu on 2 hosts" in results[0][1]
     resumed = int(results[0][1].partition("start    step ")[2].partition(",")[0])
     assert 0 < resumed < 30
-    assert "workdir" not in results[1][1]  # one host speaks
+    assert "workdir" not in results[1][1]  # process 0 alone prints
 
     # Every host read its rows and nobody else's; together they are the batch of one process.
     whole = ids(alone / "ids")
@@ -109,13 +110,11 @@ def test_four_processes_lose_one_and_two_go_on(data, alone, tmp_path):
     assert_agrees(tmp_path / "run", alone / "run")
 
 
-@pytest.mark.parametrize("asked", [[1], [0, 1]], ids=["one", "all"])
-def test_asked_to_stop_all_save_once_and_go_on(data, alone, tmp_path, asked):
+def test_asked_to_stop_all_save_once_and_one_goes_on(data, alone, tmp_path):
     arguments = command(data, tmp_path, CALM, "--config.checkpoint.every=never")
-    # What all two have in parts, one goes on with.
-    mesh = ["--config.mesh.fsdp=2"] if asked == [0, 1] else []
-    two = start_all([*arguments, *mesh], 2)
-    signal_at(6, arguments, two, [two[i] for i in asked], signal.SIGTERM)
+    # What both have in parts, one goes on with.
+    two = start_all([*arguments, "--config.mesh.fsdp=2"], 2)
+    signal_at(6, arguments, two, [two[1]], signal.SIGTERM)
     results = ends(two, 60)
     assert [status for status, _, _ in results] == [128 + signal.SIGTERM] * 2, results
     with Checkpoints(tmp_path / "checkpoints", 3) as checkpoints:
@@ -123,12 +122,7 @@ def test_asked_to_stop_all_save_once_and_go_on(data, alone, tmp_path, asked):
     assert 6 <= step < 30
     for _, _, message in results:
         assert f"stopped by SIGTERM after step {step}, saved" in message
-    if asked == [1]:
-        results = ends(start_all(arguments, 2))
-        assert [status for status, _, _ in results] == [0, 0], results
-        assert f"start    step {step}, resumed" in results[0][1]
-    else:
-        result = run(arguments, **QUICK)
-        assert result.returncode == 0, result.stderr
-        assert f"start    step {step}, resumed" in result.stdout
+    result = run(arguments, **QUICK)
+    assert result.returncode == 0, result.stderr
+    assert f"start    step {step}, resumed" in result.stdout
     assert_agrees(tmp_path, alone / "run")
