@@ -1,7 +1,7 @@
-"""Changes to whole batches of pictures, on the device.
+"""Augmentation of whole batches of images on the device: normalising, erasing and CutMix.
 
-Pure functions of arrays and keys: under `jit` over a sharded batch they give the same values
-on any number of devices.
+Pure functions of arrays and keys. Under `jit`, a batch that is sharded over devices gives the
+same values as one that is not.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-TRIES = 10
+TRIES = 10  # attempts to draw a box that fits into the image
 
 
-def normalise(images: Array, mean: Sequence[float], deviation: Sequence[float]) -> Array:
-    """(x / 255 - mean) / deviation, by channel: `[B, H, W, 3]`, uint8 → float32."""
-    shift, scale = (np.asarray(x, np.float32)[None, None, None] for x in (mean, deviation))
+def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """(x / 255 − mean) / std for each channel: `[B, H, W, 3]`, uint8 → float32."""
+    shift, scale = (np.asarray(x, np.float32)[None, None, None] for x in (mean, std))
     return (images.astype(jnp.float32) / 255 - shift) / scale
 
 
@@ -27,20 +27,20 @@ def random_erasing(
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
 ) -> Array:
-    """A box of some images set to 0, their mean once they are normalised.
+    """Sets a random box of some images to 0, the mean of normalised images.
 
-    Zhong et al., arXiv 1708.04896, algorithm 1, with a log-uniform ratio and at most ten tries
-    for a box that fits, as torchvision has it.
+    Zhong et al., arXiv 1708.04896, algorithm 1. As in torchvision, the aspect ratio is
+    log-uniform, and an image is left unchanged if none of ten drawn boxes fits.
 
     Args:
       images: `[B, H, W, C]`.
       keys: `[B]`, one for each image (`wonn_jax.rng.example_keys`).
-      probability: for each image.
-      scale: bounds of the share of the area.
-      ratio: bounds of height to width.
+      probability: probability that an image is changed.
+      scale: bounds of the area of the box, relative to that of the image.
+      ratio: bounds of the ratio of height to width.
 
     Returns:
-      `[B, H, W, C]`, of the type of `images`.
+      `[B, H, W, C]`, with the dtype of `images`.
     """
     height, width = images.shape[1:3]
 
@@ -69,19 +69,20 @@ def random_erasing(
 def cutmix(
     images: Array, key: Array, *, alpha: float, probability: float
 ) -> tuple[Array, Array, Array]:
-    """One box of every image from the batch in reverse order, or nothing (arXiv 1905.04899).
+    """CutMix (Yun et al., arXiv 1905.04899) with one box for the whole batch.
 
-    The loss is share · CE(own label) + (1 - share) · CE(label of the partner).
+    The partner of each image is the one in the same place of the reversed batch. The loss is
+    share · CE(label of the image) + (1 − share) · CE(label of its partner).
 
     Args:
       images: `[B, H, W, C]`.
-      key: of the batch.
-      alpha: the box has the area 1 - λ before it is clipped at the border, λ ~ Beta(α, α).
-      probability: that the batch is mixed at all.
+      key: key of the batch.
+      alpha: λ ~ Beta(α, α); the box has the relative area 1 − λ before it is clipped to the image.
+      probability: probability that the batch is mixed at all.
 
     Returns:
-      Images `[B, H, W, C]`; the share of the own image, float32, exactly that of its pixels,
-      1 where nothing was mixed; the number of each row's partner, `[B]`.
+      Images `[B, H, W, C]`; the share of pixels that an image keeps, a float32 scalar, 1 if
+      nothing was mixed; the row of each image's partner, `[B]`.
     """
     batch, height, width = images.shape[:3]
     coin, beta, row, column = jax.random.split(key, 4)
@@ -97,6 +98,6 @@ def cutmix(
 
 
 def _box(size: tuple[int, int], top: Array, left: Array, height: Array, width: Array) -> Array:
-    """Mask `[H, W]` of a box, clipped at the border."""
+    """Mask `[H, W]` of a box, clipped to the image."""
     row, column = jnp.arange(size[0])[:, None], jnp.arange(size[1])[None, :]
     return (row >= top) & (row < top + height) & (column >= left) & (column < left + width)
