@@ -8,15 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wonn_jax.config import AugmentConfig
 from wonn_jax.data import augment
-from wonn_jax.data.augment import AUGMIX, OPERATIONS, RANDAUGMENT, Augment, Evaluate
+from wonn_jax.data.augment import (
+    AUGMIX,
+    OPERATIONS,
+    RANDAUGMENT,
+    Augment,
+    Evaluate,
+    ImageAugmentation,
+)
 
 NEAREST = Image.Resampling.NEAREST
 RECIPES = {
-    "cifar": AugmentConfig(crop_scale=0.2, flip=True, jitter=(0.4, 0.4, 0.4, 0.1), augmix=True),
-    "imagenet100": AugmentConfig(crop_scale=0.08, flip=True),
-    "imagenet1k": AugmentConfig(
+    "cifar": ImageAugmentation(crop_scale=0.2, flip=True, jitter=(0.4, 0.4, 0.4, 0.1), augmix=True),
+    "imagenet100": ImageAugmentation(crop_scale=0.08, flip=True),
+    "imagenet1k": ImageAugmentation(
         crop_scale=0.08, crop_filter="bicubic", flip=True, randaugment=2, jitter=(0.4, 0.4, 0.4)
     ),
 }
@@ -62,7 +68,7 @@ def test_same_generator_same_picture(name):
 def test_nothing_asked_for_nothing_done():
     whole = picture()
     np.testing.assert_array_equal(
-        Augment(AugmentConfig(), 32)(whole, np.random.default_rng()), whole
+        Augment(ImageAugmentation(), 32)(whole, np.random.default_rng()), whole
     )
 
 
@@ -76,7 +82,7 @@ def test_nothing_asked_for_nothing_done():
     ],
 )
 def test_other_pictures_are_refused(wrong, found):
-    for step in (Augment(AugmentConfig(flip=True), 32), Evaluate(32)):
+    for step in (Augment(ImageAugmentation(flip=True), 32), Evaluate(32)):
         with pytest.raises(ValueError, match=found):
             step(wrong, np.random.default_rng())
 
@@ -112,7 +118,7 @@ def test_crop_that_never_fits_is_the_middle(height, width, box):
 @pytest.mark.parametrize("name", ["bilinear", "bicubic"])
 def test_crop_is_resized_with_the_filter(name):
     whole = picture(40, 60)
-    config = AugmentConfig(crop_scale=0.3, crop_filter=name)
+    config = ImageAugmentation(crop_scale=0.3, crop_filter=name)
     got = Augment(config, 16)(whole, np.random.default_rng(5))
     top, left, h, w = augment.crop_box(40, 60, 0.3, np.random.default_rng(5))
     part = Image.fromarray(np.ascontiguousarray(whole[top : top + h, left : left + w]))
@@ -121,7 +127,11 @@ def test_crop_is_resized_with_the_filter(name):
 
 
 def test_flip_is_half():
-    step, whole, rng = Augment(AugmentConfig(flip=True), 32), picture(), np.random.default_rng(0)
+    step, whole, rng = (
+        Augment(ImageAugmentation(flip=True), 32),
+        picture(),
+        np.random.default_rng(0),
+    )
     flipped = 0
     for _ in range(1000):
         got = step(whole, rng)

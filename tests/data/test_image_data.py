@@ -17,8 +17,16 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from wonn_jax.config import default_config, freeze
-from wonn_jax.data import cifar, digits, imagenet, images, load_source, source
+from wonn_jax.data import (
+    Digits,
+    ImageAugmentation,
+    NoAugmentation,
+    cifar,
+    digits,
+    imagenet,
+    images,
+    source,
+)
 
 CIFAR_DIR = pathlib.Path(os.environ.get("WONN_CIFAR_DIR", "cifar10-subset"))
 CLASSES = {"cifar10": 10, "cifar100": 100}
@@ -929,13 +937,15 @@ def test_real_cifar10():
 
 
 def test_pictures_of_another_size_are_refused_before_training():
-    config = default_config()
-    config.task = "image"
-    config.data.name, config.data.image_size = "digits", 16
+    data = Digits(image_size=16)
     with pytest.raises(ValueError, match=r"images of 8×8, not of .*crop_scale=0\.08"):
-        load_source(freeze(config), "train")
-    config.augment.crop_scale = 0.5
-    train = load_source(freeze(config), "train")
+        data.load("train", ImageAugmentation())
+    train = data.load("train", ImageAugmentation(crop_scale=0.5))
     assert train.example(0, np.random.default_rng(0))["input"].shape == (16, 16, 3)
     with pytest.raises(ValueError, match=r"image_size=8 if they are square, or .*resize=16"):
-        load_source(freeze(config), "test")
+        data.load("test", ImageAugmentation(crop_scale=0.5))
+
+
+def test_augmentation_that_is_not_for_images_is_refused():
+    with pytest.raises(ValueError, match="augment.name='none' is not for images; use 'image'"):
+        Digits().load("train", NoAugmentation())

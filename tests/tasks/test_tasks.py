@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wonn_jax.data import maze
-from wonn_jax.tasks import MazeTask, SudokuTask
+from wonn_jax.data import Cifar10, ImageAugmentation, Mazes, NoAugmentation, Sudokus, maze
+from wonn_jax.examples import Boards, Images
+from wonn_jax.tasks import ImageConfig, MazeConfig, SudokuConfig
 from wonn_jax.tasks.maze import is_shortest_path
 
+MAZE = MazeConfig().build(Mazes(height=4, width=4), NoAugmentation())
 CODES = {"#": 0, ".": 1, "S": 2, "G": 3, "*": 4}
 
 
@@ -88,7 +90,7 @@ def maze_batch():
 def test_maze_loss_is_weighted_and_divided_by_the_number_of_cells():
     batch = maze_batch()
     logits = jax.random.normal(jax.random.key(0), (2, 4, 4, 5))
-    task = MazeTask()
+    task = MAZE
     total, count = 0.0, 0
     weights = (1, 5, 2, 2, 5)
     for index in np.ndindex(2, 4, 4):
@@ -101,7 +103,7 @@ def test_maze_loss_is_weighted_and_divided_by_the_number_of_cells():
 
 
 def test_maze_metrics():
-    batch, task = maze_batch(), MazeTask()
+    batch, task = maze_batch(), MAZE
     predicted = np.array(batch["target"])
     predicted[1, 3, 3] = 0  # an ignored cell may be anything
     perfect = task.summarise(task.counts(logits_of(predicted, 5), batch))
@@ -118,7 +120,7 @@ def test_maze_metrics():
 
 
 def test_padding_rows_count_nowhere():
-    batch, task = maze_batch(), MazeTask()
+    batch, task = maze_batch(), MAZE
     logits = jax.random.normal(jax.random.key(0), (2, 4, 4, 5))
     one = {name: x[:1] for name, x in batch.items()}
     padded = batch | {"id": jnp.array([0, -1])}
@@ -139,10 +141,11 @@ def test_sudoku_loss_and_metrics():
     }
     logits = jax.random.normal(jax.random.key(0), (2, 9, 9, 9))
     logp = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), target[..., None], -1)[..., 0]
-    task = SudokuTask()
+    task = SudokuConfig().build(Sudokus(), NoAugmentation())
     mean = task.loss_sum(logits, batch) / task.loss_count(batch)
     np.testing.assert_allclose(mean, -logp.mean(), rtol=1e-5)
-    weighted = SudokuTask((0.0, 2.0)).loss_sum(logits, batch)
+    only_blanks = SudokuConfig(loss_weights=(0.0, 2.0)).build(Sudokus(), NoAugmentation())
+    weighted = only_blanks.loss_sum(logits, batch)
     np.testing.assert_allclose(weighted, -2 * logp[~given].sum(), rtol=1e-5)
     predicted = target.copy()
     row, column = np.argwhere(~given[1])[0]
@@ -151,3 +154,44 @@ def test_sudoku_loss_and_metrics():
     assert metrics["accuracy"] == 0.5 and metrics["accuracy_given"] == 1.0
     blanks = int((~given).sum())
     assert metrics["accuracy_blank"] == pytest.approx((blanks - 1) / blanks)
+
+
+def test_what_examples_look_like():
+    assert MAZE.examples == Boards(4, 4, tokens=4, classes=5, givens=False)
+    sudoku = SudokuConfig().build(Sudokus(), NoAugmentation())
+    assert sudoku.examples == Boards(9, 9, tokens=10, classes=9, givens=True)
+    images = ImageConfig().build(Cifar10(image_size=24, classes=7), ImageAugmentation())
+    assert images.examples == Images(24, 7)
+    assert (MAZE.noun, sudoku.noun, images.noun) == ("boards", "boards", "images")
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "augment", "message"),
+    [
+        (MazeConfig(), Sudokus(), NoAugmentation(), r"data\.name='sudoku' .*task\.name='maze'"),
+        (SudokuConfig(), Mazes(), NoAugmentation(), r"data\.name='maze' .*task\.name='sudoku'"),
+        (MazeConfig(), Mazes(), ImageAugmentation(), r"augment\.name='image' .*'maze'"),
+        (ImageConfig(), Mazes(), ImageAugmentation(), r"data\.name='maze' .*'image'"),
+        (ImageConfig(), Cifar10(), NoAugmentation(), r"augment\.name='none' .*'image'"),
+    ],
+    ids=str,
+)
+def test_data_and_augmentation_of_another_task(task, data, augment, message):
+    with pytest.raises(ValueError, match=message):
+        task.build(data, augment)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (MazeConfig(loss_weights=(1.0, 2.0)), "has 2 weights; maze takes 5, of wall, free"),
+        (SudokuConfig(loss_weights=()), "has 0 weights; sudoku takes 2, of given, blank"),
+        (SudokuConfig(loss_weights=(1.0, -1.0)), "must not be negative"),
+        (SudokuConfig(loss_weights=(1.0, float("nan"))), "must not be negative"),
+        (ImageConfig(label_smoothing=1.0), "label_smoothing=1.0 must be at least 0 and below 1"),
+    ],
+    ids=str,
+)
+def test_wrong_settings(task, message):
+    with pytest.raises(ValueError, match=message):
+        task.check()
