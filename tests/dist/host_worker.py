@@ -154,6 +154,13 @@ def fail_alone(index: int, folder: Path) -> None:
     time.sleep(60)  # not in a computation that would fail
 
 
+def fail_together(index: int, folder: Path) -> None:
+    """The same error on both, on one of them later."""
+    wait_for_go(index, folder)
+    time.sleep(2 * index)
+    raise ValueError("a wrong setting")
+
+
 def unforeseen(index: int, folder: Path) -> None:
     wait_for_go(index, folder)
     if index == 0:

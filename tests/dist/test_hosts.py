@@ -219,6 +219,13 @@ def test_hosts_that_were_started_differently(data, tmp_path, what):
 # --- Ending together ------------------------------------------------------------------------------
 
 
+def test_all_print_an_error_that_all_have(tmp_path):
+    both = workers("fail_together", tmp_path, TWO)
+    (tmp_path / "go").write_text("")
+    for status, _, errors in ends(both):
+        assert status == 2 and "error: a wrong setting" in errors
+
+
 def test_a_host_that_ends_takes_the_others_along(tmp_path):
     """By an error or killed, whether or not the others compute; four runs side by side."""
     # The workers wait for 6 s of silence, a run longer; in all a minute.

@@ -1,10 +1,11 @@
-"""Checkpoints by themselves; `test_resume.py` has them in whole runs."""
+"""Checkpoints alone; `test_resume.py` tests them in whole runs."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -24,7 +25,7 @@ def test_names_and_back():
     jax.tree.map(np.testing.assert_array_equal, back, state(2.0))
 
 
-def test_checksum_sees_every_bit_name_shape_and_dtype():
+def test_checksum_depends_on_every_bit_name_shape_and_dtype():
     flat = {"a": np.ones(4, np.float32)}
     flipped = flat["a"].copy()
     flipped.view(np.uint32)[2] ^= 1
@@ -64,7 +65,7 @@ def test_each_array_goes_where_it_is_told(tmp_path):
 
 
 def test_a_saved_array_may_be_overwritten_at_once(tmp_path):
-    """The next step may write into the memory of the state while it is being saved."""
+    """The next update may reuse the buffers of the state while it is being saved."""
     state = {"w": np.ones(2**25, np.float32)}
     with Checkpoints(tmp_path, keep=1) as saved:
         saved.save(1, state, {})
@@ -74,13 +75,13 @@ def test_a_saved_array_may_be_overwritten_at_once(tmp_path):
 
 
 def test_an_earlier_step_may_follow_a_later_one(tmp_path):
-    """After a resume the best step may come before the best of the part that was lost."""
+    """After a resume, the best step may be earlier than the best one that was lost."""
     with Checkpoints(tmp_path, keep=1) as saved:
         saved.save(20, state(1.0), {})
         saved.save(10, state(2.0), {})
         saved.wait()
         assert saved.steps() == [10]
-        saved.save(10, state(3.0), {})  # is there already: left as it is
+        saved.save(10, state(3.0), {})  # exists: does nothing
         saved.wait()
         assert float(saved.restore(state(0.0)).state["params"]["layer"]["kernel"][0, 0]) == 2.0
 
@@ -98,6 +99,17 @@ def test_another_model_is_named(tmp_path):
             saved.restore(other)
 
 
+def test_only_the_loop_asks_for_preemption(tmp_path, monkeypatch):
+    """JAX counts the calls of each process; Orbax would add to those of process 0."""
+
+    def asked(step: int) -> bool:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked)
+    with Checkpoints(tmp_path, keep=1) as saved:
+        saved.save(1, state(1.0), {})
+
+
 def test_a_failed_write_is_an_error_with_advice(tmp_path, monkeypatch):
     with Checkpoints(tmp_path, keep=1) as saved:
         saved.save(1, state(1.0), {})
@@ -108,8 +120,6 @@ def test_a_failed_write_is_an_error_with_advice(tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(saved._manager, "wait_until_finished", full)
-            with pytest.raises(
-                OSError, match=r"No space left.*The ones before \(1\) are untouched"
-            ):
+            with pytest.raises(OSError, match=r"No space left.*The earlier ones \(1\) are intact"):
                 saved.save(2, state(2.0), {})
         assert saved.steps() == [1]

@@ -367,7 +367,7 @@ def test_no_room_on_the_disk(mazes, finished, tmp_path, monkeypatch):
         train(tiny(mazes), tmp_path / "fresh")
     shutil.copytree(finished, tmp_path / "run")
     before = untouched(tmp_path / "run" / "checkpoints")
-    with pytest.raises(OSError, match=r"The checkpoints there \(2, 4, 6\) are untouched"):
+    with pytest.raises(OSError, match=r"The checkpoints there \(2, 4, 6\) are intact"):
         train(tiny(mazes, train__length="8 steps"), tmp_path / "run")
     assert untouched(tmp_path / "run" / "checkpoints") == before
 

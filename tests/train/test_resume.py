@@ -104,7 +104,7 @@ def test_half_written_checkpoint_is_reported(data, undisturbed, tmp_path):
     (checkpoints / "30").rename(checkpoints / "30.orbax-checkpoint-tmp")
     result = run(command(data, tmp_path / "run"))
     assert result.returncode == 0, result.stderr
-    assert "was not written to its end" in result.stderr
+    assert "Removing the incomplete checkpoint" in result.stderr
     assert "start    step 28, resumed from" in result.stdout
     assert_same_run(tmp_path / "run", undisturbed)
 

@@ -1,14 +1,13 @@
 """Checkpoints and resuming, on top of Orbax.
 
 Checkpoint k is the state after k updates. It holds every array under a flat name
-('params.coupling_0.qkv.kernel'), the configuration as JSON, and a checksum, so that a damaged
-one is noticed and not trained on. The last few are kept under `checkpoints/`, the best one
-under `best/`.
+('params.coupling_0.qkv.kernel'), the configuration as JSON, and a checksum that detects damage.
+The newest few are kept in `checkpoints/`, the best one in `best/`.
 
-Of several processes, number 0 writes whole arrays, and each reads them all and takes its parts: a
-checkpoint depends neither on the mesh nor on the number of processes. Both are affordable, as the
-models are small (with Adam and EMA, 12 million parameters come to 200 MB). Orbax does not know of
-the other processes, so none waits for another inside it.
+Process 0 writes whole arrays; every process reads all of them and keeps its shards, so a checkpoint
+depends neither on the mesh nor on the number of processes. The models are small enough for that
+(with Adam and EMA, 12 million parameters take 200 MB). Orbax is told that each process is the only
+one: it contains no barrier between processes.
 """
 
 import dataclasses
@@ -36,27 +35,27 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """What is kept of a run."""
+    """Which checkpoints of a run are written and kept."""
 
     every: str = "10 minutes"  # or steps, epochs; and at the end
-    keep: int = 3  # last ones
-    best: str = "ema_accuracy"  # evaluation metric of which the best is kept too; '': none
+    keep: int = 3  # newest checkpoints to keep
+    best: str = "ema_accuracy"  # metric by which the best one is kept, too; '': none
 
     def check(self) -> None:
         at_least(1, "checkpoint", self, "keep")
         length("checkpoint.every", self.every)
 
     def check_metric(self, known: Sequence[str]) -> None:
-        """Raises a ValueError if `best` is none of the known metrics."""
+        """Raises a ValueError if `best` is not one of the known metrics."""
         if self.best and self.best not in known:
             raise ValueError(
-                f"config.checkpoint.best={self.best!r} is no metric of this task; use one of "
+                f"config.checkpoint.best={self.best!r} is not a metric of this task; use one of "
                 f"{', '.join(known)}, or ''."
             )
 
     @property
     def sign(self) -> float:
-        """1 if the best metric is the highest, −1 if it is the lowest: a loss."""
+        """1 if a higher metric is better, −1 if a lower one is (losses)."""
         return -1.0 if self.best.endswith("loss") else 1.0
 
 
@@ -65,28 +64,28 @@ Flat = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """A state and where it came from."""
+    """A restored state and its origin."""
 
     state: Any
     step: int
     config: dict[str, Any]
-    data: str  # fingerprint of the data
+    data: str  # fingerprint of the training data
     directory: Path
 
 
 def flatten(tree: Any) -> Flat:
-    """Leaves by name, 'params.coupling_0.qkv.kernel'."""
+    """The leaves of a tree by name, such as 'params.coupling_0.qkv.kernel'."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves}
 
 
 def unflatten(like: Any, flat: Flat) -> Any:
-    """The tree of the structure of `like` from its named leaves."""
+    """Inverse of `flatten`: a tree with the structure of `like`."""
     return jax.tree.unflatten(jax.tree.structure(like), [flat[name] for name in flatten(like)])
 
 
 def checksum(flat: Flat) -> str:
-    """Digest of names, shapes, dtypes and every bit of the arrays."""
+    """SHA-256 of the names, shapes, dtypes and bytes of all arrays."""
     digest = hashlib.sha256()
     for name in sorted(flat):
         array = np.asarray(flat[name])
@@ -100,13 +99,13 @@ def _replicate(mesh: Mesh) -> Any:
     return jax.jit(lambda arrays: arrays, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
-def _within_reach(flat: Flat) -> Flat:
-    """The same arrays, those split over processes replicated; all processes must call it."""
+def _readable(flat: Flat) -> Flat:
+    """Replicates the arrays that are sharded over processes. All processes must call it."""
 
-    def out_of_reach(x: Any) -> bool:
+    def sharded(x: Any) -> bool:
         return isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated)
 
-    split = {name: x for name, x in flat.items() if out_of_reach(x)}
+    split = {name: x for name, x in flat.items() if sharded(x)}
     if not split:
         return flat
     return flat | _replicate(next(iter(split.values())).sharding.mesh)(split)
@@ -114,19 +113,22 @@ def _within_reach(flat: Flat) -> Flat:
 
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
-        """False: the loop asks, on all hosts; a host that asked twice would be out of step."""
+        """False. Orbax asks JAX here, but JAX must be asked on all hosts with the same count.
+
+        See `wonn_jax.train.agenda`.
+        """
         return False
 
 
 class Checkpoints:
-    """The checkpoints of one directory; use as a context, which waits for the last save.
+    """The checkpoints in one directory; a context manager that waits for the last save.
 
-    Every process has one and calls the same methods in the same order; process 0 writes.
+    All processes must call the same methods in the same order; process 0 writes.
 
     Args:
-      directory: absolute or relative; made if missing.
-      keep: how many of the newest to keep.
-      writable: False for reading only, beside a run that may be writing.
+      directory: absolute or relative; created if missing.
+      keep: number of newest checkpoints to keep.
+      writable: False to only read, for example while a run is writing.
     """
 
     def __init__(self, directory: str | Path, keep: int, *, writable: bool = True):
@@ -137,9 +139,9 @@ class Checkpoints:
         if self._writes:
             self.directory.mkdir(parents=True, exist_ok=True)
             for left in self.directory.glob("*.orbax-checkpoint-tmp*"):
-                log.warning("%s was not written to its end; it is removed.", left)
+                log.warning("Removing the incomplete checkpoint %s.", left)
         if writable:
-            hosts.barrier(f"{self.directory.name} made")
+            hosts.barrier(f"{self.directory.name} created")
         alone = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
         self._manager = _Manager(
             self.directory,
@@ -157,54 +159,54 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._wait_here()
+        self._finish_writing()
         self._manager.close()
 
     def wait(self) -> None:
-        """Until the last save is on disk, and all hosts know.
+        """Returns on all hosts when the last save is on disk.
 
         Raises:
-          OSError: it could not be written; the checkpoints before it are intact.
+          OSError: it could not be written; the earlier checkpoints are intact.
         """
-        self._wait_here()
+        self._finish_writing()
         hosts.barrier(f"{self.directory.name} on disk")
 
-    def _wait_here(self) -> None:
+    def _finish_writing(self) -> None:
         if not self._writes:
             return
         try:
             self._manager.wait_until_finished()
-        except Exception as error:  # whatever the background thread of Orbax met
+        except Exception as error:  # any error of Orbax's background thread
             raise OSError(
                 f"A checkpoint could not be written into {self.directory} "
-                f"({_first_line(error)}). The ones before ({self._listed()}) are untouched; make "
-                "sure of room and rights there, then the same command goes on from the last."
+                f"({_first_line(error)}). The earlier ones ({self._listed()}) are intact. Check "
+                "free space and permissions there; the same command then resumes from the last one."
             ) from error
 
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints, oldest first."""
         if not self._writes:
-            self._manager.reload()  # another process has saved meanwhile
+            self._manager.reload()  # another process may have saved
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any, config: dict[str, Any], data: str = "") -> None:
-        """Saves in the background; a step that is already there is left as it is.
+        """Saves in the background; does nothing if the step has been saved.
 
         Args:
-          step: number of updates made.
-          state: a tree of arrays, which may be split over devices and processes.
-          config: of the run, as JSON.
-          data: fingerprint of the data.
+          step: number of updates.
+          state: a tree of arrays, which may be sharded over devices and processes.
+          config: the configuration of the run, as JSON.
+          data: fingerprint of the training data.
 
         Raises:
-          OSError: not enough room on the disk; nothing was written.
+          OSError: the disk is too full (nothing was written), or the save before this one failed.
         """
-        flat = _within_reach(flatten(state))
+        flat = _readable(flatten(state))
         if not self._writes or step in self._manager.all_steps():
             return
-        self._wait_here()
+        self._finish_writing()
         self.check_room(flat)
-        # On a CPU these are views of what the next update may write into; Orbax copies them first.
+        # On a CPU these are views of buffers that the next update may reuse; Orbax copies them.
         flat = {name: np.asarray(x) for name, x in flat.items()}
         meta = {
             "step": step,
@@ -218,13 +220,13 @@ class Checkpoints:
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(flat), meta=ocp.args.JsonSave(meta)
             ),
-            force=True,  # also a step before one that is there: a best one of before the resume
+            force=True,  # also an earlier step than the last: the best one after a resume
         )
         if not saved:
-            raise OSError(f"The checkpoint of step {step} was not accepted in {self.directory}.")
+            raise OSError(f"Orbax did not save the checkpoint of step {step} in {self.directory}.")
 
     def check_room(self, state: Any) -> None:
-        """Raises an OSError if one more checkpoint of `state` does not fit on the disk."""
+        """Raises an OSError if the disk has no room for another checkpoint of `state`."""
         if not self._writes:
             return
         need = sum(x.nbytes for x in flatten(state).values()) + 2**20
@@ -233,22 +235,22 @@ class Checkpoints:
             raise OSError(
                 f"A checkpoint needs {need / 2**20:.0f} MiB and {self.directory} has "
                 f"{free / 2**20:.0f} MiB left. The checkpoints there ({self._listed()}) are "
-                "untouched; free some space, or go on elsewhere with a copy and --workdir."
+                "intact. Free some space, or copy the workdir and continue there with --workdir."
             )
 
     def _listed(self) -> str:
         return ", ".join(str(step) for step in self.steps()) or "none"
 
     def restore(self, like: Any, sharding: Any = None, *, partial: bool = False) -> Restored | None:
-        """The newest checkpoint that is whole; None if the directory holds none at all.
+        """The newest undamaged checkpoint, or None if the directory has no checkpoint.
 
-        Damaged ones are reported, and left where they are (see `set_aside_damaged`).
+        Damaged ones are logged and left in place (see `set_aside_damaged`).
 
         Args:
-          like: a tree of the shapes and dtypes to restore (arrays or `ShapeDtypeStruct`).
-          sharding: where to put the arrays, one `Sharding` or a tree of them like `like`; None for
-            host memory.
-          partial: whether the checkpoint may hold more than `like`, which is then left out.
+          like: a tree of arrays or `ShapeDtypeStruct` with the shapes and dtypes to restore.
+          sharding: where to put the arrays: one `Sharding`, a tree of them, or None for NumPy
+            arrays in host memory.
+          partial: accept a checkpoint with more arrays than `like`, and ignore those.
 
         Raises:
           ValueError: a checkpoint of another model, or all of them are damaged.
@@ -258,35 +260,35 @@ class Checkpoints:
             try:
                 return self.restore_step(step, like, sharding, partial=partial)
             except _DamagedError as error:
-                log.error("%s; trying the one before.", error)
+                log.error("%s; trying the previous one.", error)
                 self._damaged.append(step)
         if self._damaged:
             raise ValueError(
                 f"All checkpoints in {self.directory} are damaged (steps "
-                f"{', '.join(map(str, self._damaged))}). Restore one of them from a copy, or begin "
-                "anew with another --workdir; nothing was changed."
+                f"{', '.join(map(str, self._damaged))}). Nothing was changed. Restore one from a "
+                "backup, or start a new run with another --workdir."
             )
         return None
 
     def set_aside_damaged(self) -> None:
-        """Moves what `restore` found damaged out of the way of the steps to be saved again."""
+        """Moves the damaged checkpoints that `restore` found to `damaged/` beside the directory."""
         damaged = hosts.broadcast(lambda: self._damaged)
         if not damaged:
             return
         if self._writes:
             for step in damaged:
-                place = self.directory.parent / "damaged" / f"{self.directory.name}-{step}"
-                while place.exists():
-                    place = place.with_name(place.name + "-again")
-                place.parent.mkdir(exist_ok=True)
-                (self.directory / str(step)).rename(place)
-                log.warning("Moved the damaged checkpoint of step %d to %s.", step, place)
-        hosts.barrier("damaged checkpoints set aside")
+                path = self.directory.parent / "damaged" / f"{self.directory.name}-{step}"
+                while path.exists():
+                    path = path.with_name(path.name + "-again")
+                path.parent.mkdir(exist_ok=True)
+                (self.directory / str(step)).rename(path)
+                log.warning("Moved the damaged checkpoint of step %d to %s.", step, path)
+        hosts.barrier("damaged checkpoints moved")
         self._damaged = []
         self._manager.reload()
 
     def forget_after(self, step: int) -> None:
-        """Removes checkpoints of later steps, which will be run again."""
+        """Deletes the checkpoints of later steps, which will be computed again."""
         if self._writes:
             for later in [found for found in self.steps() if found > step]:
                 self._manager.delete(later)
@@ -297,7 +299,7 @@ class Checkpoints:
         """The checkpoint of one step; see `restore`.
 
         Raises:
-          ValueError: no such step, another model, or damaged.
+          ValueError: there is none, it is of another model, or it is damaged.
         """
         if step not in self.steps():
             raise ValueError(
@@ -312,8 +314,8 @@ class Checkpoints:
             arrays, config, data = meta["arrays"], meta["config"], meta["data"]
             expected = meta["checksum"]
         except (PermissionError, MemoryError):
-            raise  # no damage
-        except Exception as error:  # Orbax raises whatever its file formats do
+            raise  # not damage
+        except Exception as error:  # Orbax passes on any error of its file formats
             raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
         found = {array_name(name): x for name, x in arrays.items()}
         if partial:
@@ -337,7 +339,7 @@ class Checkpoints:
 
 
 def _place(state: Any, sharding: Any) -> Any:
-    """Arrays of host memory onto the devices; each process takes its parts of them."""
+    """Puts arrays from host memory onto the devices; each process puts its own shards."""
 
     def place(x: np.ndarray, where: Sharding) -> jax.Array:
         return jax.make_array_from_callback(x.shape, where, lambda part: x[part])
@@ -348,7 +350,7 @@ def _place(state: Any, sharding: Any) -> Any:
 
 
 class _DamagedError(ValueError):
-    """A checkpoint that cannot be read or is not what was written."""
+    """A checkpoint that cannot be read, or whose checksum does not match."""
 
 
 def _first_line(error: BaseException) -> str:
@@ -356,7 +358,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _check_same_model(where: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
-    """Raises a ValueError that names the arrays which differ."""
+    """Raises a ValueError listing the arrays that differ."""
     differ = [
         f"{name}: found {found.get(name, 'nothing')}, required {wanted.get(name, 'nothing')}"
         for name in sorted(found.keys() | wanted.keys())
@@ -374,12 +376,12 @@ def _check_same_model(where: Path, found: dict[str, str], wanted: dict[str, str]
 
 
 def _describe(x: Any) -> str:
-    """'float32[96, 32]'."""
+    """Dtype and shape, such as 'float32[96, 32]'."""
     return f"{np.dtype(x.dtype)}{list(x.shape)}"
 
 
 def _empty(described: str) -> np.ndarray:
-    """An array of the dtype and shape that `_describe` has written."""
+    """An uninitialized array of the dtype and shape described by `_describe`."""
     dtype, _, shape = described.rstrip("]").partition("[")
     return np.empty([int(size) for size in shape.split(",") if size], jnp.dtype(dtype))
 
@@ -405,7 +407,7 @@ _FREE_TO_CHANGE = (
 
 
 def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
-    """Checks that `config.json`, if there is one, is of the same experiment.
+    """Checks that `config.json` in the workdir, if any, describes the same experiment.
 
     Raises:
       ValueError: listing the fields that differ, or that the file is damaged.
@@ -418,11 +420,11 @@ def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
 
 
 def check_same_experiment(where: Path, found: dict[str, Any], config: dict[str, Any]) -> None:
-    """Checks that what lies at `where` was made with the same configuration.
+    """Checks that the run at `where` has the same configuration.
 
-    Free to change are fields that do not alter the run up to its end: evaluation, checkpoints,
-    logging, devices, where the data lies (its fingerprint is checked apart), and the length of
-    training unless the schedule depends on it.
+    Fields that do not affect the parameters may differ: evaluation, checkpoints, logging, devices,
+    the path of the data (its fingerprint is compared elsewhere), and the length of training unless
+    the learning rate schedule depends on it.
 
     Raises:
       ValueError: listing the fields that differ.
