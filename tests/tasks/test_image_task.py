@@ -1,5 +1,6 @@
 """Images: the loss with smoothing and CutMix, top-1 and top-5, and the steps on many devices."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,45 +8,57 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from miniatures import Experiment, miniature
+from runs import QUICK_OPTIONS, quickly
 
-from wonn_jax import config as configuration
 from wonn_jax.dist import mesh as sharding
-from wonn_jax.dist.placement import ALONE
-from wonn_jax.evaluators.accuracy import over_draws
-from wonn_jax.models import build
+from wonn_jax.evaluators import PLAIN
+from wonn_jax.evaluators.accuracy import make_accuracy_step, over_draws
+from wonn_jax.examples import Images
+from wonn_jax.models.resnet import ResNetConfig
 from wonn_jax.rng import stream_key
 from wonn_jax.tasks import ImageTask
-from wonn_jax.train import step
-from wonn_jax.train.step import batch_phases, init_state, make_eval_step, make_train_step
+from wonn_jax.train.methods import Supervised
+from wonn_jax.train.state import init_state
 
 KEY = jax.random.key(3)
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
+def quick(compiled):
     """These programs run for milliseconds and would be compiled for seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "compiler_options", lambda _: QUICK)
+    with quickly(compiled):
         yield
 
 
-def small_config(**changes):
-    config = configuration.default_config()
-    config.task = "image"
-    config.data.name, config.data.classes, config.data.image_size = "digits", 6, 8
-    config.data.mean, config.data.deviation = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
-    config.model.width, config.model.heads = 8, 2
-    config.model.layers, config.model.steps = 1, (1,)
-    config.train.last_batch = "drop"
-    config.ema.after, config.ema.every = 0, 1
-    for name, value in changes.items():
-        group, _, field = name.partition("__")
-        config[group][field] = value
-    return configuration.freeze(config)
+def image_task(classes: int = 6, **fields) -> ImageTask:
+    return ImageTask(Images(8, classes), **fields)
 
 
-MIXED = {"augment__erasing": 0.5, "augment__cutmix": 1.0, "train__label_smoothing": 0.1}
+def small_config(residual: bool = False, **changes):
+    """A tiny experiment on images; `residual`: with a network that has no oscillators."""
+    fields = {
+        "data__classes": 6,
+        "data__image_size": 8,
+        "data__mean": (0.5, 0.4, 0.3),
+        "data__std": (0.25, 0.2, 0.3),
+        "model__layers": 1,
+        "model__steps": (1,),
+        "train__batch_size": 8,
+        "train__last_batch": "drop",
+        "ema__after": 0,
+        "ema__every": 1,
+    }
+    config = miniature("image", **(fields | changes))
+    if residual:
+        evaluation = dataclasses.replace(config.eval, evaluators=PLAIN)
+        model = ResNetConfig(width=4, blocks=(1, 1))
+        config = dataclasses.replace(config, model=model, eval=evaluation)
+        config.check()
+    return config
+
+
+MIXED = {"augment__erasing": 0.5, "augment__cutmix": 1.0, "task__label_smoothing": 0.1}
 
 
 def random_batch(rows: int = 8, classes: int = 6, side: int = 8):
@@ -79,7 +92,7 @@ def mean_loss(task, logits, batch) -> float:
 def test_loss_is_the_mean_cross_entropy():
     logits, batch = random_logits(), random_batch()
     want = cross_entropy(logits, batch["target"]).mean()
-    task = ImageTask(6)
+    task = image_task(6)
     np.testing.assert_allclose(mean_loss(task, logits, batch), want, rtol=1e-6)
     for counts in (task.training_counts, task.counts):
         found = task.training_metrics(counts(jnp.asarray(logits), batch))
@@ -92,7 +105,7 @@ def test_label_smoothing_is_of_training_alone():
     goal = 0.9 * np.eye(6)[batch["target"]] + 0.1 / 6
     smooth, plain = (cross_entropy(logits, x).mean() for x in (goal, batch["target"]))
     assert abs(smooth - plain) > 0.005
-    task = ImageTask(6, label_smoothing=0.1)
+    task = image_task(6, label_smoothing=0.1)
     np.testing.assert_allclose(mean_loss(task, logits, batch), smooth, rtol=1e-6)
     training = task.training_counts(jnp.asarray(logits), batch)
     np.testing.assert_allclose(training["loss"], 8 * smooth, rtol=1e-6)
@@ -101,7 +114,7 @@ def test_label_smoothing_is_of_training_alone():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_cutmix_weighs_the_loss_by_area(smoothing):
-    task = ImageTask(6, label_smoothing=smoothing, cutmix=1.0)
+    task = image_task(6, label_smoothing=smoothing, cutmix=1.0)
     logits, batch = random_logits(), random_batch()
     # One value for each picture, so that every pixel tells where it is from.
     batch["input"] = np.broadcast_to(np.arange(8)[:, None, None, None], (8, 8, 8, 3))
@@ -122,8 +135,8 @@ def test_cutmix_weighs_the_loss_by_area(smoothing):
 
 
 def test_a_batch_that_is_not_mixed_has_the_plain_loss():
-    task, logits, batch = ImageTask(6, cutmix=0.5), random_logits(), random_batch()
-    plain = mean_loss(ImageTask(6), logits, batch)
+    task, logits, batch = image_task(6, cutmix=0.5), random_logits(), random_batch()
+    plain = mean_loss(image_task(6), logits, batch)
     mixed = [task.prepare(batch, jax.random.key(i)) for i in range(12)]
     whole = [bool((x["share"] == 1).all()) for x in mixed]
     assert 0 < sum(whole) < 12
@@ -132,7 +145,7 @@ def test_a_batch_that_is_not_mixed_has_the_plain_loss():
 
 
 def test_padding_never_counts():
-    task = ImageTask(6, label_smoothing=0.1)
+    task = image_task(6, label_smoothing=0.1)
     logits, batch = random_logits(), random_batch()
     short = {name: x[:5] for name, x in batch.items()}
     batch["id"] = np.where(np.arange(8) < 5, batch["id"], -1)
@@ -156,7 +169,7 @@ def test_top_5_and_ties():
     batch = {"target": rng.integers(0, 9, 500, np.int32), "id": np.arange(500)}
     order = np.argsort(-logits, 1, kind="stable")
     hits = order == batch["target"][:, None]
-    task = ImageTask(9)
+    task = image_task(9)
     found = task.summarise(task.counts(jnp.asarray(logits), batch))
     assert found["top_5"] == pytest.approx(hits[:, :5].any(1).mean())
     assert found["accuracy"] == pytest.approx(hits[:, 0].mean())
@@ -167,7 +180,7 @@ def test_top_5_and_ties():
 
 def test_fewer_than_five_classes_are_always_among_five():
     logits, batch = random_logits(classes=3), random_batch(classes=3)
-    task = ImageTask(3)
+    task = image_task(3)
     assert task.summarise(task.counts(jnp.asarray(logits), batch))["top_5"] == 1
 
 
@@ -177,15 +190,15 @@ def test_fewer_than_five_classes_are_always_among_five():
 def test_without_a_key_pictures_are_only_normalised():
     config = small_config(**MIXED)
     batch = random_batch()
-    found = ImageTask.from_config(config).prepare(batch)
+    found = Experiment(config).task.prepare(batch)
     assert found.keys() == batch.keys()
-    want = (batch["input"] / 255 - config.data.mean) / config.data.deviation
+    want = (batch["input"] / 255 - config.data.mean) / config.data.std
     np.testing.assert_allclose(found["input"], want, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(found["target"], batch["target"])
 
 
 def test_erasing_depends_on_key_and_number_alone():
-    task, batch = ImageTask(6, erasing=0.5), random_batch(16)
+    task, batch = image_task(6, erasing=0.5), random_batch(16)
     batch["input"] = np.maximum(batch["input"], 1)  # 0 is what is erased
     found = np.asarray(task.prepare(batch, KEY)["input"])
     erased = (found == 0).any((1, 2, 3))
@@ -203,33 +216,32 @@ def test_erasing_depends_on_key_and_number_alone():
 
 @functools.cache
 def initial_state(model):
-    """For plain SGD; it is the same whatever the images go through."""
-    config = small_config()
-    create = jax.jit(
-        lambda: init_state(model, ImageTask(6), optax.sgd(0.1), config), compiler_options=QUICK
-    )
-    return jax.device_get(create())
+    """For plain SGD; it is the same whatever is done to the images."""
+    method = Supervised(model, image_task())
+
+    def create():
+        return init_state(method, image_task(), optax.sgd(0.1), seed=0, rows=8)
+
+    return jax.device_get(jax.jit(create, compiler_options=QUICK_OPTIONS)())
+
+
+def in_float64(method: Supervised) -> Supervised:
+    """The same with maps in float64, which leaves rounding out of a comparison."""
+    return dataclasses.replace(method, model=method.model.clone(dtype=jnp.float64))
 
 
 @functools.cache
 def run_steps(devices: int, steps: int = 2, **changes):
     """State and metrics after some steps of plain SGD, which hides no wrong scale."""
-    config = small_config(**changes)
-    mesh = sharding.make_mesh(devices=jax.devices()[:devices])
-    task, model = build(config, sharding.placement(mesh))
-    model = model.clone(dtype=jnp.float64)  # leaves rounding out of the comparison
-    if config.model.name == "resnet":
-        model = model.clone(blocks=(1, 1))
-    optimizer = optax.sgd(0.1)
-    state = jax.device_put(initial_state(model.clone(placement=ALONE)), sharding.replicated(mesh))
-    update = make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
-    batch = sharding.put_batch(random_batch(), mesh)
+    e = Experiment(small_config(**changes), devices=jax.devices()[:devices])
+    e.method, e.alone, e.optimizer = in_float64(e.method), in_float64(e.alone), optax.sgd(0.1)
+    state = jax.device_put(initial_state(e.alone.model), e.state_shardings)
+    batch = sharding.put_batch(random_batch(), e.mesh)
     losses = []
     for _ in range(steps):
-        state, metrics = update(state, batch)
+        state, metrics = e.train_step(state, batch)
         losses.append(float(metrics["loss"]))
-    evaluate = make_eval_step(model, task, config, mesh)
-    counts, predictions = evaluate(state.variables("ema"), batch)
+    counts, predictions = make_accuracy_step(e)(state.variables("ema"), batch)
     return jax.device_get((state, metrics, counts, predictions)), losses
 
 
@@ -252,8 +264,7 @@ def test_accumulation(x64):
 
 
 def test_a_resnet_through_the_same_steps(x64):
-    changes = {"model__name": "resnet", "model__width": 4}
-    one, two = (run_steps(n, **changes) for n in (1, 2))
+    one, two = (run_steps(n, residual=True) for n in (1, 2))
     assert_close(one, two)
     (state, _, counts, predictions), _ = one
     assert int(state.step) == 2 and counts[0]["images"] == 8 and predictions.shape == (8,)
@@ -263,29 +274,23 @@ def test_a_resnet_through_the_same_steps(x64):
 def drawn():
     """Task, counts and predictions of 1 and of 3 draws, and the logits of these."""
     batch = random_batch()
-    found = {}
-    for draws in (1, 3):
-        # So much noise that the draws do not agree.
-        config = small_config(eval__draws=draws, model__phase_scale=3.0)
-        mesh = sharding.make_mesh(devices=jax.devices()[:2])
-        task, model = build(config, sharding.placement(mesh))
-        variables = initial_state(model.clone(placement=ALONE)).variables("raw")
-        evaluate = make_eval_step(model, task, config, mesh)
-        found[draws] = jax.device_get(
-            evaluate(
-                jax.device_put(variables, sharding.replicated(mesh)),
-                sharding.put_batch(batch, mesh),
-            )
+    # So much noise that the draws do not agree.
+    e = Experiment(small_config(model__phase_scale=3.0), devices=jax.devices()[:2])
+    variables = initial_state(e.alone.model).variables("raw")
+    placed = jax.device_put(variables, sharding.replicated(e.mesh))
+    found = {
+        draws: jax.device_get(
+            make_accuracy_step(e, draws)(placed, sharding.put_batch(batch, e.mesh))
         )
-    _, model = build(config)
-    prepared = task.prepare(jax.tree.map(jnp.asarray, batch))
-    apply = jax.jit(model.apply, compiler_options=QUICK)
+        for draws in (1, 3)
+    }
+    prepared = e.task.prepare(jax.tree.map(jnp.asarray, batch))
+    apply = jax.jit(e.alone.model.apply, compiler_options=QUICK_OPTIONS)
     logits = []
     for draw in range(3):
-        key = stream_key(config.seed, "evaluation phases", draw)
-        phases = batch_phases(model, prepared, key, config)
+        (phases,) = e.alone.start(prepared, stream_key(0, "evaluation phases", draw))
         logits.append(np.asarray(apply(variables, prepared["input"], phases).logits))
-    return task, batch, found, np.stack(logits)
+    return e.task, batch, found, np.stack(logits)
 
 
 def test_draws_and_their_ensemble(drawn):
