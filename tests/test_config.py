@@ -1,130 +1,171 @@
-"""Configurations: every field exists and counts, contradictions are named with what to type."""
+"""Registry and building: components by name, checked, back to dictionaries, mistakes by name."""
 
 import dataclasses
-import importlib.util
 import subprocess
+import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from wonn_jax import config as configuration
+from wonn_jax.config import Component, build, components, field_names, register, to_dict
 
 ROOT = Path(__file__).parents[1]
-CARDS = [
-    ("maze_hard", ""),
-    ("maze_hard", "small"),
-    ("sudoku", ""),
+
+
+@dataclasses.dataclass(frozen=True)
+class Animal(Component):
+    kind: ClassVar[str] = "test animal"
+
+
+@register("cat")
+@dataclasses.dataclass(frozen=True)
+class Cat(Animal):
+    lives: int = 9
+    weight: float = 4.0
+    colours: tuple[str, ...] = ("black",)
+
+    def check(self) -> None:
+        if self.lives < 1:
+            raise ValueError(f"config.pet.lives={self.lives} must be at least 1.")
+
+
+@register("dog")
+@dataclasses.dataclass(frozen=True)
+class Dog(Animal):
+    tricks: tuple[int, ...] = ()
+    tail: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Guest(Component):
+    kind: ClassVar[str] = "test guest"
+
+
+@register("friend")
+@dataclasses.dataclass(frozen=True)
+class Friend(Guest):
+    gifts: int = 1
+
+
+@register("aunt")
+@dataclasses.dataclass(frozen=True)
+class Aunt(Guest):
+    cakes: int = 2
+
+    def check(self) -> None:
+        if self.cakes < 0:
+            raise ValueError(f"config.party.cakes={self.cakes} must be at least 0.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Party:
+    hour: int = 20
+    guests: tuple[Guest, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class House:
+    pet: Animal
+    rooms: int = 3
+    height: float | None = None
+    party: Party = Party()
+
+
+def test_components_are_registered_by_kind_and_name():
+    assert components("test animal") == {"cat": Cat, "dog": Dog}
+    assert components("no such kind") == {}
+    assert (Cat.name, Dog.name) == ("cat", "dog")
+
+
+def test_a_name_is_taken_once():
+    with pytest.raises(ValueError, match=r"test animal 'cat' is already .*Cat.*; choose another"):
+
+        @register("cat")
+        class Lion(Animal):
+            pass
+
+    assert components("test animal")["cat"] is Cat
+
+
+def test_a_file_may_be_imported_twice():
+    """As is a card that the command line loads and a test imports."""
+    again = dataclasses.make_dataclass("Again", [], bases=(Animal,), frozen=True)
+    twin = dataclasses.make_dataclass("Again", [], bases=(Animal,), frozen=True)
+    register("again")(again)
+    register("again")(twin)
+    assert components("test animal")["again"] is twin
+
+
+HOUSES = [
+    House(Cat()),
+    House(Dog(tricks=(1, 2), tail=False), rooms=1, height=2.5),
+    House(Cat(weight=3.5, colours=())),
+    House(Cat(), party=Party(hour=8, guests=(Friend(gifts=3),))),
+    House(Cat(), party=Party(guests=(Aunt(), Friend()))),
 ]
 
 
-def card(name: str, preset: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(preset)
+@pytest.mark.parametrize("house", HOUSES, ids=repr)
+def test_dictionaries_and_back(house):
+    values = to_dict(house)
+    assert values["pet"]["name"] == house.pet.name
+    assert build(House, values) == house
 
 
-def changed(**changes):
-    config = configuration.default_config()
-    with config.unlocked(), config.ignore_type():
-        for name, value in changes.items():
-            group, _, field = name.rpartition("__")
-            (config[group] if group else config)[field] = value
-    return config
+def test_fields_of_several_components_lie_in_their_section():
+    values = to_dict(HOUSES[4])["party"]
+    assert values == {"hour": 20, "guests": ("aunt", "friend"), "cakes": 2, "gifts": 1}
+    party = build(House, {"pet": {"name": "cat"}, "party": {"guests": ["friend"], "gifts": 5}})
+    assert party.party == Party(guests=(Friend(gifts=5),))
 
 
-@pytest.mark.parametrize(("name", "preset"), CARDS)
-def test_cards_freeze(name, preset):
-    assert isinstance(configuration.freeze(card(name, preset)), configuration.Config)
+def test_what_is_left_out_has_its_default():
+    house = build(House, {"pet": {"name": "cat", "weight": 5}})
+    assert house == House(Cat(weight=5.0))
+    assert type(house.pet.weight) is float
 
 
-@pytest.mark.parametrize(("name", "known"), [("maze_hard", "small"), ("sudoku", "leave it out")])
-def test_unknown_preset_lists_the_known(name, known):
-    with pytest.raises(ValueError, match=f"'tiny'.*{known}"):
-        card(name, "tiny")
-
-
-def test_the_papers_recipes():
-    """Batch, length, optimizer and averages as the paper has them."""
-    maze = configuration.freeze(card("maze_hard", ""))
-    assert (maze.train.batch_size, maze.train.length, maze.train.last_batch) == (
-        64,
-        "9000 epochs",
-        "keep",
-    )
-    assert (maze.optimizer.name, maze.optimizer.learning_rate) == ("adam", 1e-3)
-    assert (maze.optimizer.schedule, maze.optimizer.decay) == ("cosine", "200 epochs")
-    assert maze.optimizer.end_learning_rate == 1e-6
-    assert (maze.ema.decay, maze.ema.every, maze.ema.after) == (0.995, 10, 100)
-    assert (maze.model.width, maze.model.layers, maze.model.steps) == (128, 1, (24,))
-    assert maze.model.precision == "bfloat16"
-    sudoku = configuration.freeze(card("sudoku", ""))
-    assert (sudoku.train.batch_size, sudoku.train.length) == (100, "100 epochs")
-    assert (sudoku.optimizer.learning_rate, sudoku.optimizer.schedule) == (1e-3, "constant")
-    assert (sudoku.model.width, sudoku.model.layers, sudoku.model.steps) == (256, 1, (16,))
-    assert (sudoku.data.train_examples, sudoku.data.test_examples) == (9000, 1000)
-
-
+CAT = {"name": "cat"}
 MISTAKES = [
+    ({}, r"^config lacks pet\.$"),
     (
-        {"model__width": 100},
-        r"width=100 is not divisible by twice config\.model\.heads=8.*"
-        r"--config\.model\.width=96",
+        {"pet": CAT, "room": 1},
+        r"^config has no field 'room'; did you mean config\.rooms\? It has p",
     ),
-    ({"train__accumulate": 3}, r"batch_size=64 is not divisible.*batch_size=66"),
-    ({"task": "chess"}, r"task='chess' is unknown; use one of maze, sudoku, image"),
-    ({"task": "sudoku"}, r"9×9 cells, not config\.data\.height=30"),
-    ({"model__precision": "float16"}, r"precision='float16' is unknown; use one of float32, bf"),
-    ({"model__attention": "flash"}, "attention='flash' is unknown"),
-    ({"model__norm": "layer"}, "norm='layer' is unknown"),
-    ({"model__initial_phase": "ones"}, "initial_phase='ones' is unknown"),
-    ({"optimizer__name": "sgd"}, "name='sgd' is unknown; use one of adam, adamw"),
-    ({"optimizer__schedule": "step"}, "schedule='step' is unknown"),
-    ({"optimizer__weight_decay": 0.1}, r"weight_decay=0\.1 has no effect.*name=adamw"),
-    ({"optimizer__decay": "3 epochs"}, "no effect on a constant schedule"),
-    ({"train__length": "9000"}, r"length='9000' is not a duration.*'100 steps'"),
-    ({"train__length": "5 minutes"}, "write a number and one of steps, epochs"),
-    ({"train__length": "never"}, "must not be 'never'"),
-    ({"checkpoint__every": "now and then"}, "checkpoint.every='now and then' is not a duration"),
-    ({"model__steps": (0,)}, r"model\.steps=\(0,\) must be at least 1"),
-    ({"model__layers": -1}, r"model\.layers=-1 must be at least 1"),
-    ({"model__step_size": float("nan")}, r"step_size=nan must be at least 0"),
-    ({"ema__decay": 1.0}, r"ema\.decay=1\.0 must be at least 0 and below 1"),
-    ({"loss_weights": (1.0, 2.0)}, "has 2 weights; maze takes 5, of wall, free"),
-    ({"eval__checkpoint": "newest"}, "must be last, best or a step"),
-    ({"model__heads": "8"}, r"heads='8' is of type str; it must be int"),
-    ({"model__head": 8}, r"config\.model\.head is no field.*did you mean config\.model\.heads"),
-    ({"optimizer__b2": 1.5}, r"optimizer\.b2=1\.5 must be at least 0 and below 1"),
-    ({"loss_weights": (1.0, 1.0, -1.0, 1.0, 1.0)}, "must not be negative"),
-    ({"model__attention": "cudnn"}, "takes bfloat16 or float16, not float32"),
-    ({"checkpoint__best": "accuracy"}, "is no metric of maze; use one of .*ema_accuracy"),
-    ({"nonsense": 8}, r"config\.nonsense is no field"),
+    ({"pet": {"name": "cow"}}, r"^config\.pet\.name='cow' is unknown; use one of cat, dog.*=cat"),
+    ({"pet": {}}, r"^config\.pet\.name=None is unknown; use one of cat, dog"),
+    ({"pet": CAT | {"tricks": ()}}, r"config\.pet has no field 'tricks'. It has lives, weight, co"),
+    ({"pet": CAT | {"live": 8}}, r"'live'; did you mean config\.pet\.lives\?"),
+    ({"pet": CAT | {"lives": "8"}}, r"config\.pet\.lives='8' is of type str; it must be int"),
+    ({"pet": CAT | {"lives": True}}, r"lives=True is of type bool; it must be int"),
+    ({"pet": CAT | {"lives": 8.0}}, r"lives=8\.0 is of type float; it must be int"),
+    ({"pet": CAT | {"weight": "x"}}, r"weight='x' is of type str; it must be float"),
+    ({"pet": CAT | {"lives": 0}}, r"^config\.pet\.lives=0 must be at least 1\.$"),
+    ({"pet": CAT | {"colours": "black"}}, r"colours='black' must be names in brackets"),
+    ({"pet": {"name": "dog", "tricks": ("a",)}}, r"\('a',\) must be integers in brackets.*1, 2"),
+    ({"pet": {"name": "dog", "tricks": (True,)}}, r"\(True,\) must be integers in brackets"),
+    ({"pet": {"name": "dog", "tail": 1}}, r"tail=1 is of type int; it must be bool"),
+    ({"pet": CAT, "height": "x"}, r"height='x' is of type str; it must be float or None"),
+    ({"pet": "cat"}, r"config\.pet='cat' must be a section with fields of its own"),
+    ({"pet": CAT, "party": {"guests": ("uncle",)}}, r"party\.guests='uncle' is unknown; use one o"),
+    (
+        {"pet": CAT, "party": {"guests": ("aunt",), "gifts": 2}},
+        r"config\.party\.gifts=2 is a field of friend, which config\.party\.guests=\('aunt',\)",
+    ),
+    ({"pet": CAT, "party": {"guests": ("aunt",), "cakes": -1}}, r"cakes=-1 must be at least 0"),
+    ({"pet": CAT, "party": {"cake": 1}}, r"config\.party has no field 'cake'"),
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), MISTAKES, ids=lambda x: str(x)[:40])
-def test_mistakes_are_named(changes, message):
+@pytest.mark.parametrize(("values", "message"), MISTAKES, ids=lambda x: str(x)[:40])
+def test_mistakes_are_named(values, message):
     with pytest.raises(ValueError, match=message):
-        configuration.freeze(changed(**changes))
+        build(House, values)
 
 
-def test_missing_field_is_named():
-    config = configuration.default_config()
-    del config.model.heads
-    with pytest.raises(ValueError, match=r"config\.model lacks heads"):
-        configuration.freeze(config)
-
-
-def test_every_field_is_read_somewhere():
-    """A setting that is silently ignored is worse than none."""
-    source = "".join(
-        path.read_text() for path in (ROOT / "wonn_jax").rglob("*.py") if path.name != "config.py"
-    )
-    for group in dataclasses.fields(configuration.Config):
-        kind = group.type
-        names = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-        for name in names or [group.name]:
-            assert f".{name}" in source, f"{group.name}.{name} is read nowhere"
+def test_field_names_are_without_the_name():
+    assert field_names(Cat) == ["lives", "weight", "colours"]
 
 
 def test_importing_the_package_is_light():
@@ -135,6 +176,4 @@ def test_importing_the_package_is_light():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules); "
         "from jax._src import xla_bridge; assert not xla_bridge._backends"
     )
-    import sys
-
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -176,12 +176,12 @@ def _value(kind: Any, value: Any, where: str) -> Any:
                 f"{where}={value!r} must be {what} in brackets, for example --{where}='(1, 2)'."
             )
         return tuple(item(x) for x in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    allowed = typing.get_args(kind) or (kind,)  # of a union such as `float | None`
+    if type(value) is int and int not in allowed and float in allowed:
         return float(value)
-    if type(value) is not kind:
-        raise ValueError(
-            f"{where}={value!r} is of type {type(value).__name__}; it must be {kind.__name__}."
-        )
+    if type(value) not in allowed:
+        must = " or ".join("None" if x is type(None) else x.__name__ for x in allowed)
+        raise ValueError(f"{where}={value!r} is of type {type(value).__name__}; it must be {must}.")
     return value
 
 
@@ -194,5 +194,5 @@ def unknown_field(where: str, name: str, known: Iterable[str]) -> str:
     """What to say of a field that does not exist."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {where}.{close[0]}? " if close else ""
-    return f"{where} has no field {name!r}; {hint}It has {', '.join(known) or 'none'}."
+    hint = f"; did you mean {where}.{close[0]}?" if close else "."
+    return f"{where} has no field {name!r}{hint} It has {', '.join(known) or 'none'}."

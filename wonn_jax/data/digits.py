@@ -28,6 +28,9 @@ class Digits(images.ImageData):
                 "ships; leave it out."
             )
 
+    def unused(self) -> dict[str, str]:
+        return {"dir": "scikit-learn ships the digits"}
+
     def training_examples(self) -> int | None:
         return TRAIN_EXAMPLES
 

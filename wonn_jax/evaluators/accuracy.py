@@ -48,6 +48,13 @@ class AccuracyConfig(EvaluatorConfig):
     def passes(self) -> int:
         return self.draws
 
+    def check_model(self, model: Any) -> None:
+        if self.draws > 1 and getattr(model, "initial_phase", "") == "zeros":
+            raise ValueError(
+                f"config.eval.draws={self.draws} draws are all the same with "
+                "config.model.initial_phase='zeros'; use --config.model.initial_phase=noise."
+            )
+
     def build(self, experiment: Experiment) -> "Accuracy":
         return Accuracy(experiment, self.draws)
 

@@ -67,7 +67,7 @@ class VotingConfig(EvaluatorConfig):
         return self.votes > 1
 
     def check_model(self, model: Any) -> None:
-        if self.active and model.initial_phase == "zeros":
+        if self.active and getattr(model, "initial_phase", "") == "zeros":
             raise ValueError(
                 f"config.eval.votes={self.votes} draws are all the same with "
                 "config.model.initial_phase='zeros'; use --config.model.initial_phase=noise."

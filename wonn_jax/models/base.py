@@ -216,6 +216,16 @@ class OscillatorConfig(ModelConfig):
             # What a kernel cannot take on its own device, it can take on none.
             self.check_platform({"cudnn": "gpu", "pallas": "tpu"}.get(self.attention, ""))
 
+    def unused(self) -> dict[str, str]:
+        found = {}
+        if self.initial_phase == "zeros":
+            found["phase_scale"] = "model.initial_phase=zeros draws nothing"
+        if not self.remat:
+            found["keep_attention"] = "model.remat=0 recomputes nothing"
+        elif self.attention in ("plain", "cudnn"):
+            found["keep_attention"] = f"model.attention={self.attention} cannot keep its outputs"
+        return found
+
     @property
     def attends(self) -> bool:
         """Whether the coupling is attention."""

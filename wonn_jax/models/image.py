@@ -253,11 +253,12 @@ class ImageConfig(OscillatorConfig):
             no_effect("model", self, "on a coupling by attention", "kernels")
         else:
             per_layer(self.kernels[: self.layers], self.layers, "config.model.kernels")
-            no_effect("model", self, "on a coupling by convolution", "heads", "attention")
 
     def unused(self) -> dict[str, str]:
+        if self.attends:
+            return super().unused()
         why = "model.coupling=convolution has no attention"
-        return {} if self.attends else {"keep_attention": why}
+        return super().unused() | dict.fromkeys(("heads", "attention", "keep_attention"), why)
 
     def build(self, examples: Examples, placement: Placement = ALONE) -> ImageModel:
         images = self.images(examples)

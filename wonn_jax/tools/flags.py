@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 from absl import flags
 
-from wonn_jax.config import Component, unknown_field
+from wonn_jax.config import unknown_field
 from wonn_jax.tools.launch import fail
 
 
@@ -25,7 +25,7 @@ def _explain(argv: list[str], error: Exception) -> str:
     """What is wrong with a field of the configuration, or with anything else."""
     try:
         for argument in argv:
-            found = re.match(r"--(config(?:\.\w+)+)=", argument)
+            found = re.match(r"--(config(?:\.\w+)+)(?:=|$)", argument)
             if found and (text := _unknown(_load_card(argv), found[1].split(".")[1:])):
                 return text
     except Exception:  # the card itself does not load: the first error says why
@@ -57,7 +57,9 @@ def _unknown(config: Any, names: list[str]) -> str:
             fields = list(section) if isinstance(section, ml_collections.ConfigDict) else []
             chosen = section.get("name") if "name" in fields else None
             text = unknown_field(where, name, [x for x in fields if x != "name"])
-            return text if chosen is None else f"{text} (config.{names[0]}.name is {chosen!r})"
+            if chosen is None:
+                return text
+            return f"{text.removesuffix('.')} ({where}.name is {chosen!r})."
         where, section = f"{where}.{name}", section[name]
     return ""
 
@@ -71,6 +73,6 @@ def check_overrides(config: Any, overrides: Mapping[str, Any]) -> None:
     """
     for path in overrides:
         section, _, field = path.rpartition(".")
-        component = getattr(config, section, None) if section else None
-        if isinstance(component, Component) and (why := component.unused().get(field)):
+        unused = getattr(getattr(config, section, None), "unused", None)
+        if unused and (why := unused().get(field)):
             raise ValueError(f"--config.{path} has no effect: {why}. Leave it out.")

@@ -54,6 +54,12 @@ class Config:
         task = self.task.build(self.data, self.augment)
         self.model.build(task.examples)
         self._check_oscillators()
+        if not any(evaluator.in_training for evaluator in self.eval.evaluators):
+            raise ValueError(
+                f"config.eval.evaluators={tuple(e.name for e in self.eval.evaluators)} has none "
+                "that runs in training; a card takes eval=EvalConfig(evaluators=PLAIN), say, with "
+                "PLAIN or OSCILLATORS of wonn_jax.evaluators."
+            )
         if isinstance(self.augment, ImageAugmentation):
             self.augment.check_batches(self.train.last_batch)
         if self.eval.checkpoint == "best" and not self.checkpoint.best:

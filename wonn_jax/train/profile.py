@@ -20,6 +20,10 @@ class ProfileConfig:
     def check(self) -> None:
         at_least(0, "profile", self, "start", "steps")
 
+    def unused(self) -> dict[str, str]:
+        """Fields that nothing reads, given the others, and why."""
+        return {} if self.steps else {"start": "profile.steps=0 traces nothing"}
+
     def check_length(self, total: int) -> None:
         """Raises a ValueError if the traced steps lie beyond the end of the run."""
         if self.steps and self.start + self.steps > total:
