@@ -1,4 +1,4 @@
-"""Before JAX starts: devices, compilation cache, hosts. After an error: what the user reads."""
+"""How a command starts and ends: devices, compilation cache and hosts; messages of errors."""
 
 import hashlib
 import importlib.metadata
@@ -18,14 +18,14 @@ from wonn_jax.files import named_fields
 from wonn_jax.train.card import Config
 
 _OF_ONE_HOST = (
-    # Where the data lies there, and how it is read; its fingerprint is compared later.
+    # Where the data lies and how it is read; its fingerprint is compared later.
     "data.dir",
     "data.path",
     "data.workers",
     "data.prefetch",
     "devices.compilation_cache",
 )
-"""Fields of the configuration in which hosts may differ."""
+"""Settings that may differ between hosts."""
 
 
 def prepare_devices(
@@ -38,22 +38,23 @@ def prepare_devices(
     join_seconds: float = hosts.JOIN_SECONDS,
     mode: str = "train",
 ) -> None:
-    """Splits the CPU if asked to, and joins the other hosts. Call before any array is made.
+    """Sets up the devices and connects to the other hosts. Call it before any computation of JAX.
 
-    Hosts that were started with different commands, code or devices stop here together.
+    Hosts with different commands, code or devices all end here. So does, with a message and exit
+    status 2, a process that does not find the others in time.
 
     Args:
       config: of the experiment.
-      distributed: 'off': this process is alone; 'auto': JAX asks the cluster; 'on': as given;
-        None: alone, if nothing in the environment speaks against it.
-      coordinator, process_id, num_processes: all three with 'on', none otherwise.
+      distributed: 'off': one process; 'auto': JAX detects the cluster; 'on': as the next three say;
+        None: one process, unless the environment says that it is one of several.
+      coordinator, process_id, num_processes: HOST:PORT of process 0, number of this process, from
+        0, and of processes; all three with 'on', none otherwise.
       join_seconds: within which all processes must have started.
-      mode: what the run does.
+      mode: of the command: 'train', 'eval', 'describe'.
 
     Raises:
-      ValueError: flags that contradict each other, hosts that disagree, 'auto' where no cluster
-        is found.
-      OSError: a coordinator that does not answer, a compilation cache that cannot be made.
+      ValueError: contradictory flags, hosts that disagree, 'auto' without a cluster.
+      OSError: the port of process 0 is taken, or the compilation cache cannot be created.
     """
     given = (coordinator, process_id, num_processes)
     if distributed == "on" and None in given:
@@ -72,7 +73,7 @@ def prepare_devices(
         jax.config.update("jax_num_cpu_devices", config.devices.cpu_devices)
     if config.devices.compilation_cache:
         _keep_compiled(Path(config.devices.compilation_cache).expanduser().resolve())
-    train = mode == "train"  # only the training loop answers a SIGTERM
+    train = mode == "train"  # elsewhere, SIGTERM ends the process as usual
     if coordinator is not None and process_id is not None and num_processes is not None:
         hosts.join(coordinator, process_id, num_processes, seconds=join_seconds, preemptible=train)
     elif distributed == "auto":
@@ -87,13 +88,13 @@ def _compare_hosts(config: Config, mode: str, num_processes: int | None) -> None
         for name, value in named_fields(to_dict(config)).items()
         if name not in _OF_ONE_HOST
     }
-    advice = "Start all hosts with the same command, and install the same versions on all."
+    advice = "Use the same command and the same versions on all hosts."
     command = {"mode": mode, "num_processes": num_processes}
     hosts.compare("command and code", command | _versions() | fields, advice)
 
 
 def _versions() -> dict[str, str]:
-    """Versions that the result depends on; `code` is a digest of the files of this package."""
+    """What results depend on; `code` is a digest of the files of this package."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):
@@ -106,17 +107,13 @@ def _versions() -> dict[str, str]:
     }
 
 
-_TASKS = {
-    # Set for each task of a job that was started together, and by nothing else.
-    "SLURM_STEP_NUM_TASKS": "Slurm",
-    "OMPI_COMM_WORLD_SIZE": "Open MPI",
-    "MEGASCALE_NUM_SLICES": "TPU slices",
-}
+# Number of tasks that were started together by Slurm, Open MPI, and over several TPU slices.
+_TASK_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES")
 
 
 def _check_alone(environment: Mapping[str, str]) -> None:
-    """Raises a ValueError if this seems to be one task of several, and nobody said what to do."""
-    tasks = {name: environment.get(name, "") for name in _TASKS}
+    """Raises a ValueError if the environment says that this process is one of several."""
+    tasks = {name: environment.get(name, "") for name in _TASK_COUNTS}
     found = [f"{name}={n}" for name, n in tasks.items() if n.isdigit() and int(n) > 1]
     workers = environment.get("TPU_WORKER_HOSTNAMES", "")
     if "," in workers:
@@ -124,10 +121,10 @@ def _check_alone(environment: Mapping[str, str]) -> None:
     if found:
         raise ValueError(
             f"This is one of several processes that were started together ({', '.join(found)}). "
-            "Use --distributed=auto for them to train together, or --distributed=off for runs of "
-            "their own, each with its own --workdir."
+            "Use --distributed=auto to train together, or --distributed=off for separate runs, "
+            "each with its own --workdir."
         )
-    # A job of several tasks may well run a script with one process in it.
+    # These may also be set for a single process within a job of several tasks.
     reserved = environment.get("SLURM_NTASKS", "")
     pod = environment.get("JOB_COMPLETION_INDEX", "")
     if reserved.isdigit() and int(reserved) > 1:
@@ -145,24 +142,25 @@ def _note(found: str) -> None:
 
 
 def _keep_compiled(folder: Path) -> None:
-    """Has JAX keep whatever it compiles in `folder`, and look there first."""
+    """Makes JAX cache compiled programs in `folder`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
-            f"The compilation cache {folder} cannot be made ({error.strerror}); set another "
-            "--config.devices.compilation_cache=FOLDER, or leave it out."
+            f"The compilation cache {folder} cannot be created ({error.strerror}); set another "
+            "--config.devices.compilation_cache=FOLDER, or omit it."
         ) from error
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # Small programs too: JAX would leave out what compiles within a second.
+    # By default, JAX does not cache programs that compile within a second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def fail(error: Exception, *, traceback: bool) -> NoReturn:
-    """Ends this process, and thereby the others, with the message or the whole traceback.
+    """Prints the message or the traceback of an error, and ends this process and the other hosts.
 
-    The exit status is 2, 1 with a traceback, `hosts.LOST` if another host was lost.
+    The exit status is 2 after a message, 1 after a traceback, `hosts.LOST` if another host was
+    lost.
     """
     lost = hosts.lost(error)
     if traceback:
@@ -173,8 +171,8 @@ def fail(error: Exception, *, traceback: bool) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
     if lost:
         print(
-            "Another host has probably ended; its own message says why. The same command, on these "
-            "hosts or on others, goes on from the last checkpoint.",
+            "Another host has probably ended; see its messages. The same command, on these or "
+            "other hosts, resumes from the last checkpoint.",
             file=sys.stderr,
         )
     hosts.leave(hosts.LOST if lost else 1 if traceback else 2)
