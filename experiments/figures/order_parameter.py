@@ -55,7 +55,7 @@ def draw(options: argparse.Namespace) -> None:
     figure = new_figure(10, 3.7)
     left, right = figure.subplots(1, 2)
     _plot(left, whole, command.BLUE, "all oscillators")
-    _plot(left, each, command.GREEN, "each channel, mean over channels")
+    _plot(left, each, command.GREEN, "per channel")
     left.set(ylabel="order parameter r after the step", ylim=(0, 1))
     _plot(right, energy, command.RED, "")
     right.set(ylabel="energy before the step")

@@ -84,7 +84,7 @@ def draw_steps(
         axes.set_axis_off()
     below = figure.add_subplot(grid[1, :])
     below.plot(np.arange(1, steps + 1), energies, "o-", ms=3, color=command.RED)
-    below.set(xlabel="step", ylabel="energy before it")
+    below.set(xlabel="step", ylabel="energy before the step")
     below.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11)
     save_figure(figure, path, dpi=130)

@@ -50,7 +50,7 @@ def save_dynamics(
         above.set_title(f"after step {now + 1} of {steps}", fontsize=11)
         below.plot(np.arange(1, steps + 1), energies, color="#bbbbbb")
         below.plot(np.arange(1, now + 2), energies[: now + 1], color="#d7263d")
-        below.set(xlabel="step", ylabel="energy before it", xlim=(0.5, steps + 0.5))
+        below.set(xlabel="step", ylabel="energy before the step", xlim=(0.5, steps + 0.5))
         below.spines[["top", "right"]].set_visible(False)
         return [above, below]
 

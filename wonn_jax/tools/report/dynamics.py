@@ -120,8 +120,8 @@ def board_frames(
     steps = len(answers[0].energies)
     return Exhibit(
         explanation=(
-            "What the network would answer after each step (EMA weights; the lowest energy of "
-            f"{DRAWS} draws of the initial phases)."
+            f"What the network would answer after each step (EMA weights; of {DRAWS} draws of the "
+            "initial phases, the one with the lowest final energy)."
         ),
         painter=puzzle.painter,
         palette=puzzle.palette(),
@@ -152,7 +152,7 @@ def image_exhibit(
         verdict = "classified correctly"
         if label != target:
             verdict = f"misclassified as {class_name(label, names)}"
-        captions.append(f"{class_name(target, names)}, {verdict}")
+        captions.append(f"label {class_name(target, names)}, {verdict}")
     return group_frames(batch["input"], watched.layers, captions)
 
 
