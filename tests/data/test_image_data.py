@@ -371,7 +371,7 @@ def test_a_pickle_that_would_run_a_program_is_refused(tmp_path, kind):
     trap = tmp_path / "trap"
     content = pickle.dumps({b"data": kind(trap), b"labels": [0]})
     folder = batches_with(tmp_path, "data_batch_1", content)
-    with pytest.raises(ValueError, match="data_batch_1 cannot be read: it asks for .*no array"):
+    with pytest.raises(ValueError, match="data_batch_1 cannot be read: it refers to .*no array"):
         load_cifar(folder)
     assert not trap.exists()
     pickle.loads(content)  # the usual way of reading falls into it

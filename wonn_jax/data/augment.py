@@ -1,13 +1,13 @@
-"""Pictures made different for training, one at a time, in the processes that load.
+"""Augmentation of single training images, in the processes that load the data.
 
-Every draw comes from the generator that the caller hands over; what acts on whole batches
-(CutMix, random erasing, normalising) is in `wonn_jax.data.mixing`, on the device.
+All random numbers come from the generator that the caller passes. Augmentation of whole batches
+(CutMix, random erasing, normalising) runs on the device, see `wonn_jax.data.mixing`.
 
-Pillow does the work, except that values of small pictures are looked up by NumPy and
-`bytes.translate`, in less than half of the time of `Image.point`. For 32×32 pictures and jitter
-alone, dm-pix under `jit` is faster on a CPU; it lost because its jitter is another one
-(brightness is added, nothing is rounded), and it has no AugMix, which takes most of the time.
-Measurements: `experiments/results/augmentation_speed.md`.
+Built on Pillow, except that the lookup tables of small images are applied with NumPy and
+`bytes.translate`, which take less than half of the time of `Image.point`. For jitter alone on
+32×32 images, dm-pix under `jit` is faster on a CPU. It is not used because it defines jitter
+differently (it adds brightness, and rounds nothing) and has no AugMix, which takes most of the
+time. Measurements: `experiments/results/augmentation_speed.md`.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ from wonn_jax.config import register
 from wonn_jax.data.base import Augmentation
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-RATIO = (3 / 4, 4 / 3)  # width to height of a crop
-TRIES = 10
-LEVELS = 30  # of RandAugment
+RATIO = (3 / 4, 4 / 3)  # range of width / height of a crop
+TRIES = 10  # attempts to draw a crop that fits
+LEVELS = 30  # highest magnitude of RandAugment
 SEVERITY, WIDTH, DEPTH, LEVELS_OF_AUGMIX = 3, 3, 3, 9
-SMALL = 64 * 64  # pixels, up to which NumPy looks values up faster than Pillow
+SMALL = 64 * 64  # pixels up to which NumPy applies lookup tables faster than Pillow
 
 Picture = np.ndarray | Image.Image
 Operation = Callable[[Image.Image, float, Image.Resampling], Image.Image]
@@ -38,9 +38,9 @@ def crop_box(
 ) -> tuple[int, int, int, int]:
     """Box of a random resized crop: top, left, height, width, in pixels.
 
-    Share of the area uniform in [scale, 1], ratio log-uniform in 3/4 to 4/3, ten tries; after
-    them the largest box in the middle with a ratio in these bounds (Szegedy et al.,
-    arXiv 1409.4842, section 6, with the fallback of torchvision).
+    Its relative area is uniform in [scale, 1], its aspect ratio log-uniform in [3/4, 4/3]. If
+    none of ten drawn boxes fits, it is the largest centred box with an aspect ratio within these
+    bounds (Szegedy et al., arXiv 1409.4842, section 6, with the fallback of torchvision).
     """
     low, high = math.log(RATIO[0]), math.log(RATIO[1])
     for _ in range(TRIES):
@@ -56,45 +56,45 @@ def crop_box(
 
 
 def brightness(image: Image.Image, factor: float) -> Image.Image:
-    """Between black (0) and the picture (1), or beyond."""
+    """Interpolates between black (0) and the image (1); extrapolates beyond 1."""
     return Image.blend(Image.new("RGB", image.size), image, factor)
 
 
 def contrast(image: Image.Image, factor: float) -> Image.Image:
-    """Between the mean of the luma, rounded (0), and the picture (1), or beyond."""
+    """Interpolates between the rounded mean luma (0) and the image (1), or extrapolates."""
     mean = int(np.asarray(image.convert("L")).mean() + 0.5)
     return Image.blend(Image.new("RGB", image.size, (mean, mean, mean)), image, factor)
 
 
 def saturation(image: Image.Image, factor: float) -> Image.Image:
-    """Between the luma (0) and the picture (1), or beyond."""
+    """Interpolates between the greyscale image (0) and the image (1), or extrapolates."""
     return Image.blend(image.convert("L").convert("RGB"), image, factor)
 
 
 def sharpness(image: Image.Image, factor: float) -> Image.Image:
-    """Between the smoothed picture (0) and the picture (1), or beyond."""
+    """Interpolates between the smoothed image (0) and the image (1), or extrapolates."""
     return Image.blend(image.filter(ImageFilter.SMOOTH), image, factor)
 
 
 def hue(image: Image.Image, turn: float) -> Image.Image:
-    """All hues turned by a share of the circle, in 255 steps."""
+    """Rotates all hues by `turn`, a fraction of the colour circle, in steps of 1/255."""
     values = np.array(image.convert("HSV"))
     values[..., 0] += np.uint8(int(turn * 255) % 256)  # wraps
     return Image.frombytes("HSV", image.size, values.tobytes()).convert("RGB")
 
 
 def solarize(image: Image.Image, threshold: float) -> Image.Image:
-    """Values from `threshold` on are inverted."""
+    """Inverts the values from `threshold` on."""
     return _look_up(image, _solarize_table(threshold))
 
 
 def posterize(image: Image.Image, bits: float) -> Image.Image:
-    """Only the highest bits of each value are kept."""
+    """Keeps only the highest bits of each value."""
     return _look_up(image, _posterize_table(int(bits)))
 
 
 def autocontrast(image: Image.Image) -> Image.Image:
-    """Each channel stretched so that its least value is 0 and its greatest 255."""
+    """Stretches each channel so that its smallest value becomes 0 and its largest 255."""
     seen = np.array(image.histogram()).reshape(3, 256) > 0
     low, high = np.argmax(seen, 1), 255 - np.argmax(seen[:, ::-1], 1)
     flat = low == high
@@ -104,7 +104,7 @@ def autocontrast(image: Image.Image) -> Image.Image:
 
 
 def equalize(image: Image.Image) -> Image.Image:
-    """Each channel mapped so that its histogram is as flat as can be (as Pillow does it)."""
+    """Equalises the histogram of each channel, with the same values as Pillow."""
     counts = np.array(image.histogram()).reshape(3, 256)
     below = np.cumsum(counts, 1) - counts
     last = counts[range(3), 255 - np.argmax(counts[:, ::-1] > 0, 1)]
@@ -138,7 +138,7 @@ def _affine(image: Image.Image, matrix: tuple[float, ...], resample: Image.Resam
     return image.transform(image.size, Image.Transform.AFFINE, matrix, resample)
 
 
-# Name: the operation, and whether the sign of its strength is drawn.
+# By name: the operation, and whether its strength gets a random sign.
 OPERATIONS: dict[str, tuple[Operation, bool]] = {
     "Identity": (lambda image, x, resample: image, False),
     "ShearX": (lambda image, x, resample: _affine(image, (1, x, 0, 0, 1, 0), resample), True),
@@ -167,12 +167,12 @@ AUGMIX = RANDAUGMENT[1:]
 
 @functools.cache
 def strengths(share: float, reach: float, bits: int) -> dict[str, float]:
-    """How strong each operation is, `share` (0 to 1) of the way to its strongest.
+    """The strength of each operation, by name.
 
     Args:
-      share: of the range.
-      reach: of the longest translation, pixels.
-      bits: of the weakest posterisation.
+      share: fraction of the way from no change (0) to the strongest change (1).
+      reach: longest translation, pixels.
+      bits: number of bits that the weakest posterisation keeps.
     """
     enhance = dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), 0.9 * share)
     return dict.fromkeys(OPERATIONS, 0.0) | {
@@ -197,7 +197,7 @@ def _operate(
     operation, signed = OPERATIONS[name]
     if signed:
         if not strength:
-            return image  # all of them leave it as it is
+            return image  # these operations change nothing at strength 0
         if rng.random() < 0.5:
             strength = -strength
     return operation(image, strength, resample)
@@ -206,9 +206,13 @@ def _operate(
 def randaugment(
     image: Image.Image, operations: int, magnitude: int, rng: np.random.Generator
 ) -> Image.Image:
-    """So many operations out of fourteen, one after the other, all of one magnitude, 0 to 30.
+    """RandAugment (Cubuk et al., arXiv 1909.13719), with the strengths of torchvision.
 
-    Cubuk et al., arXiv 1909.13719, with the ranges that torchvision gives the magnitudes.
+    Args:
+      image: RGB.
+      operations: number of operations drawn out of fourteen, and applied in turn.
+      magnitude: of every operation, 0 to 30.
+      rng: source of random numbers.
     """
     strength = strengths(magnitude / LEVELS, 150 / 331 * image.width, 8)
     for _ in range(operations):
@@ -218,13 +222,14 @@ def randaugment(
 
 
 def jitter(image: Image.Image, amounts: tuple[float, ...], rng: np.random.Generator) -> Image.Image:
-    """Colours changed at random, in random order.
+    """Colour jitter: random changes of brightness, contrast, saturation and hue in random order.
 
     Args:
       image: RGB.
-      amounts: brightness, contrast and saturation x, for factors in [max(0, 1 - x), 1 + x],
-        and perhaps hue h, for a turn in [-h, h], share of the circle.
-      rng: draws.
+      amounts: for brightness, contrast and saturation a number x, for a factor uniform in
+        [max(0, 1 − x), 1 + x]; optionally, for the hue, a number h, for a rotation uniform in
+        [−h, h], as a fraction of the colour circle.
+      rng: source of random numbers.
     """
     changes = (brightness, contrast, saturation, hue)
     for k in rng.permutation(len(amounts)):
@@ -237,11 +242,11 @@ def jitter(image: Image.Image, amounts: tuple[float, ...], rng: np.random.Genera
 
 
 def augmix(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """The picture mixed with three chains of one to three operations each, rounded.
+    """AugMix: mixes the image with three chains of one to three operations each.
 
-    Hendrycks et al., arXiv 1912.02781, algorithm 1, with torchvision's usual settings:
-    all operations, severity 3 of 10, α = 1. There the mixture is cut off, not rounded, and
-    turned and sheared pictures fade to black over their outermost pixel.
+    Hendrycks et al., arXiv 1912.02781, algorithm 1, with the defaults of torchvision: all
+    operations, severity 3 of 10, α = 1. Two differences from torchvision: the mixture is rounded
+    rather than truncated, and rotated or sheared images do not fade to black at the border.
 
     Returns:
       uint8 `[H, W, 3]`.
@@ -260,17 +265,21 @@ def augmix(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
 
 
 def _height_width(image: Picture) -> tuple[int, int]:
-    """Of a colour picture of bytes; anything else is an error."""
+    """Height and width of an RGB image.
+
+    Raises:
+      ValueError: another mode, dtype or shape.
+    """
     if isinstance(image, Image.Image):
         if image.mode == "RGB":
             return image.height, image.width
-        found = f"a picture of mode {image.mode}"
+        found = f"an image of mode {image.mode}"
     else:
         if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
             return image.shape[0], image.shape[1]
         found = f"{image.dtype} {list(image.shape)}"
     raise ValueError(
-        f"A picture must be uint8 [H, W, 3], not {found}; for one of Pillow, "
+        f"An image must be uint8 [H, W, 3], not {found}; convert a Pillow image with "
         "np.asarray(image.convert('RGB'))."
     )
 
@@ -279,8 +288,8 @@ def _exact(image: Picture, size: int, option: str) -> Image.Image:
     height, width = _height_width(image)
     if (height, width) != (size, size):
         raise ValueError(
-            f"The picture has {height}×{width} pixels; without a change of size it must have "
-            f"{size}×{size}. Use pictures of that size, or {option}."
+            f"The image has {height}×{width} pixels; unless it is resized it must have "
+            f"{size}×{size}. Use images of that size, or {option}."
         )
     return image if isinstance(image, Image.Image) else Image.fromarray(image)
 
@@ -288,7 +297,7 @@ def _exact(image: Picture, size: int, option: str) -> Image.Image:
 @register("none")
 @dataclasses.dataclass(frozen=True)
 class NoAugmentation(Augmentation):
-    """Training examples as they are."""
+    """No augmentation."""
 
 
 @register("image")
@@ -343,10 +352,10 @@ class ImageAugmentation(Augmentation):
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """The changes that a configuration asks for, in the order of its fields.
+    """Applies the configured augmentations, in the order of the fields.
 
     Attributes:
-      config: what to do; erasing and CutMix are left to `wonn_jax.data.mixing`.
+      config: the settings; erasing and CutMix are left to `wonn_jax.data.mixing`.
       size: side of the result, pixels.
     """
 
@@ -354,17 +363,17 @@ class Augment:
     size: int
 
     def __call__(self, image: Picture, rng: np.random.Generator) -> np.ndarray:
-        """A changed copy.
+        """An augmented copy.
 
         Args:
-          image: uint8 `[H, W, 3]`; or RGB of Pillow, fresh from its decoder, which spares copies.
-          rng: the source of all draws.
+          image: uint8 `[H, W, 3]`, or an RGB image of Pillow (which saves copying after decoding).
+          rng: source of random numbers.
 
         Returns:
-          uint8 `[size, size, 3]`, perhaps read-only.
+          uint8 `[size, size, 3]`, possibly read-only.
 
         Raises:
-          ValueError: no colour picture of bytes; or not of this size, and no crop.
+          ValueError: not a uint8 RGB image; or not of this size, and there is no crop.
         """
         c, size = self.config, (self.size, self.size)
         if c.crop_scale:
@@ -388,15 +397,15 @@ class Augment:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """The middle of a picture, without chance.
+    """Centre crop for evaluation.
 
     Attributes:
       size: side of the result, pixels.
-      resize: length that the shorter side gets first (bilinear, antialiased); 0: the picture
-        has the size already.
+      resize: length to which the shorter side is resized first (bilinear, antialiased); 0: the
+        image already has the right size.
 
     Raises:
-      ValueError: the shorter side would not hold the crop.
+      ValueError: `resize` is smaller than `size`.
     """
 
     size: int
@@ -405,27 +414,28 @@ class Evaluate:
     def __post_init__(self) -> None:
         if self.resize and self.resize < self.size:
             raise ValueError(
-                f"A shorter side of resize={self.resize} does not hold a crop of size={self.size}; "
-                f"use resize={round(self.size * 8 / 7)}, or resize=0 for pictures of that size."
+                f"A shorter side of resize={self.resize} is too small for a crop of size="
+                f"{self.size}; use resize={round(self.size * 8 / 7)}, or resize=0 for images of "
+                "that size."
             )
 
     def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> np.ndarray:
         """The crop.
 
         Args:
-          image: uint8 `[H, W, 3]`; or RGB of Pillow.
-          rng: not used; here so that an `Augment` can stand in the same place.
+          image: uint8 `[H, W, 3]`, or an RGB image of Pillow.
+          rng: unused; the signature is that of `Augment`.
 
         Returns:
-          uint8 `[size, size, 3]`, perhaps read-only.
+          uint8 `[size, size, 3]`, possibly read-only.
 
         Raises:
-          ValueError: no colour picture of bytes; or not of this size, and `resize` is 0.
+          ValueError: not a uint8 RGB image; or not of this size, and `resize` is 0.
         """
         if not self.resize:
             return np.asarray(_exact(image, self.size, "resize=256"))
         height, width = _height_width(image)
-        box = []  # only what the crop shows is resized
+        box = []  # of the crop, in the original image: only this part is resized
         for side in (width, height):
             length = self.resize * side // min(height, width)
             start = round((length - self.size) / 2)

@@ -22,15 +22,15 @@ from wonn_jax.data import images, source
 
 @dataclasses.dataclass(frozen=True)
 class _Original:
-    """How a set was published."""
+    """The published form of a data set."""
 
-    names: str  # of the classes
-    archives: tuple[str, str]  # pickles, binary
-    md5: str  # of the first
-    folders: tuple[str, str]  # in them
-    files: dict[str, tuple[str, ...]]  # of each split; binary files end in .bin
-    label: bytes  # key in the pickles
-    label_bytes: int  # before an image in the binary files; the last is the label
+    names: str  # class names
+    archives: tuple[str, str]  # with pickled and with binary files
+    md5: str  # of the first archive
+    folders: tuple[str, str]  # folder in each archive
+    files: dict[str, tuple[str, ...]]  # of each split; binary files have the suffix .bin
+    label: bytes  # key of the labels in the pickled files
+    label_bytes: int  # number before each image in the binary files; the last is the label
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -76,9 +76,9 @@ ORIGINALS = {
         label_bytes=2,
     ),
 }
-_ENDS = ("", ".bin")  # of the files: pickles, binary
+_ENDS = ("", ".bin")  # suffixes of pickled and of binary files
 _SHAPE = (32, 32, 3)
-_TIMEOUT = 10  # seconds without an answer
+_TIMEOUT = 10  # seconds without a response
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,24 +119,24 @@ def load(
     split: str,
     classes: int,
 ) -> images.ArraySource:
-    """One split of CIFAR-10 or of CIFAR-100 with its fine labels.
+    """Loads one split of CIFAR-10, or of CIFAR-100 with its fine labels.
 
     Args:
         name: "cifar10" or "cifar100".
-        path: what to read. One of: an original archive (.tar.gz, of pickles or binary); the
-            folder that it unpacks to; a folder that contains one of these; a folder with
-            train.npz and test.npz, arrays `image` uint8 `[N, 32, 32, 3]` and `label` `[N]`; a
-            folder that TFDS prepared as array_record. Empty to fetch the archive and prepare
-            it, once, into `data_dir`.
-        data_dir: where TFDS keeps its sets. Not used with `path`.
+        path: one of: an original archive (.tar.gz, pickled or binary); the folder that it
+            unpacks to; a folder that contains one of these; a folder with train.npz and test.npz,
+            with arrays `image` uint8 `[N, 32, 32, 3]` and `label` `[N]`; a folder that TFDS has
+            prepared as array_record. Empty to download the archive and prepare it, once, in
+            `data_dir`.
+        data_dir: where TFDS keeps its data sets. Not used with `path`.
         split: "train" or "test".
-        classes: number of classes; each must occur in training. Classes of another number than
-            the published are named by their numbers.
+        classes: number of classes, each of which must occur in training. If it is not the
+            published one, classes are named by their labels.
 
     Raises:
-        ConnectionError: if the archive cannot be fetched.
-        FileNotFoundError: if there is nothing of the kind at `path`.
-        ValueError: if the files are damaged, or hold something else.
+        ConnectionError: the archive cannot be downloaded.
+        FileNotFoundError: `path` contains none of these.
+        ValueError: the files are damaged or contain something else.
     """
     if name not in ORIGINALS:
         raise ValueError(
@@ -165,7 +165,7 @@ def load(
 
 
 def _read(name: str, path: str, split: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Images and labels as they stand at `path`, and the file or folder they come from."""
+    """Images and labels at `path`, and the file or folder that they come from."""
     original = ORIGINALS[name]
     if os.path.isfile(path):
         return _read_original(name, path, split)
@@ -252,7 +252,7 @@ def _read_original(name: str, place: str, split: str) -> tuple[np.ndarray, np.nd
 
 
 def _contents(place: str, wanted: set[str]) -> dict[str, bytes]:
-    """The bytes of those of the wanted files which the folder or archive has."""
+    """The contents of those wanted files that the folder or archive contains."""
     contents = {}
     if os.path.isdir(place):
         for name in wanted & set(os.listdir(place)):
@@ -275,29 +275,28 @@ def _contents(place: str, wanted: set[str]) -> dict[str, bytes]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads a pickle of plain data and numpy arrays, and refuses all else.
+    """Reads pickles of plain data and NumPy arrays, and refuses everything else.
 
-    A pickle may name any function of any module and have it called while it is read, so an
-    archive from elsewhere could run a program. The published files need three names; there is
-    nothing to call among them but what makes an array.
+    Loading a pickle may call any function of any module, so that an untrusted archive could run
+    arbitrary code. The published files only need the names below, which only construct arrays.
     """
 
     _ALLOWED = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
-        # The function that a pickled array names; numpy 2 has moved it.
+        # Constructs pickled arrays; NumPy 2 has moved it.
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     }
 
     def find_class(self, module: str, name: str):
         if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no array needs")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which no array needs")
         return self._ALLOWED[module, name]
 
 
 def _parse_pickle(name: str, content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 `[N, 3072]` and labels `[N]` of one of the pickles."""
+    """Images uint8 `[N, 3072]` and labels `[N]` of one of the pickled files."""
     key = ORIGINALS[name].label
     try:
         batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
@@ -325,7 +324,7 @@ def _parse_binary(name: str, content: bytes, where: str) -> tuple[np.ndarray, np
     if len(content) % record:
         raise ValueError(
             f"{where}: found {len(content)} bytes. Required: a multiple of {record} ({label_bytes} "
-            f"of labels, 3072 of the image). Copy or fetch it again."
+            f"of labels, 3072 of the image). Copy or download it again."
         )
     rows = np.frombuffer(content, np.uint8).reshape(-1, record)
     return rows[:, label_bytes:], rows[:, label_bytes - 1]
@@ -334,13 +333,13 @@ def _parse_binary(name: str, content: bytes, where: str) -> tuple[np.ndarray, np
 class CifarBuilder(tfds.core.GeneratorBasedBuilder):
     """CIFAR from its original archive as a TFDS data set, in the order of the archive.
 
-    The stock data sets of TFDS need TensorFlow to prepare them.
+    The CIFAR builders of TFDS itself need TensorFlow.
     """
 
     name = "cifar"
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in ORIGINALS]
-    downloads = ""  # folder of the archive, to be set before it is prepared
+    downloads = ""  # folder of the archive; must be set before preparing
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
@@ -367,7 +366,7 @@ class CifarBuilder(tfds.core.GeneratorBasedBuilder):
 
 
 def _prepared(name: str, data_dir: str | os.PathLike) -> str:
-    """Folder of the set in array_record, prepared first if it is not there yet."""
+    """Folder of the data set in array_record, prepared first if it does not exist."""
     with source.quiet_tfds():
         builder = CifarBuilder(data_dir=data_dir, config=name, file_format="array_record")
     builder.downloads = os.path.join(data_dir, "downloads")
@@ -375,7 +374,7 @@ def _prepared(name: str, data_dir: str | os.PathLike) -> str:
 
 
 def _fetched(name: str, folder: str) -> str:
-    """The original archive in `folder`, fetched if it is not there, its checksum verified."""
+    """The original archive in `folder`, downloaded if it is missing, with a verified checksum."""
     original = ORIGINALS[name]
     file = os.path.join(folder, os.path.basename(original.url))
     if os.path.isfile(file):
@@ -394,7 +393,7 @@ def _fetched(name: str, folder: str) -> str:
 
 
 def _download(url: str, file: str) -> None:
-    """Writes what is at `url` into `file`; raises ConnectionError if that fails."""
+    """Downloads `url` to `file`; raises a ConnectionError if that fails."""
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, open(file, "wb") as target:
             shutil.copyfileobj(answer, target, 2**20)

@@ -1,4 +1,4 @@
-"""Handwritten digits, 8x8 pixels: small, real, and on the disk already with scikit-learn."""
+"""Handwritten digits of 8x8 pixels: a small real data set that comes with scikit-learn."""
 
 import dataclasses
 
@@ -39,18 +39,18 @@ class Digits(images.ImageData):
 
 
 def load(split: str, classes: int = 10) -> images.ArraySource:
-    """One split of the digits of scikit-learn, grey in three channels.
+    """Loads one split of the digits of scikit-learn, as grey images with three channels.
 
-    They have no split of their own: of the permutation of `numpy.random.default_rng(0)` the
-    first 1437 are for training, the last 360 for the test. Levels 0 to 16 become 0 to 255.
+    The data set has no official split: after a permutation by `numpy.random.default_rng(0)`, the
+    first 1437 are for training and the last 360 for the test. Levels 0 to 16 become 0 to 255.
 
     Args:
         split: "train" or "test".
         classes: 10.
 
     Raises:
-        ImportError: without scikit-learn.
-        ValueError: for another split or number of classes.
+        ImportError: scikit-learn is not installed.
+        ValueError: another split or number of classes.
     """
     if classes != 10:
         raise ValueError(

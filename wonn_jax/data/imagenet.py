@@ -1,4 +1,4 @@
-"""ImageNet and subsets of it: folders of classes of image files, or TFDS."""
+"""ImageNet and subsets of it, from class folders or TFDS."""
 
 import collections
 import dataclasses
@@ -10,8 +10,8 @@ from wonn_jax.checks import at_least
 from wonn_jax.config import register
 from wonn_jax.data import images, source
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")  # of the files, in any case
-_TEST_FOLDERS = ("val", "validation", "test")  # the first that is there
+SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")  # of image files, upper or lower case
+_TEST_FOLDERS = ("val", "validation", "test")  # the first that exists is read
 
 
 @register("imagenet")
@@ -52,23 +52,23 @@ def load(
     class_list: str | os.PathLike = "",
     damaged_limit: int,
 ) -> images.DecodedSource:
-    """One split of ImageNet, decoded at each access; images differ in size.
+    """Loads one split of ImageNet, whose images differ in size and are decoded at each access.
 
-    Classes are numbered in the order of their sorted names, or in that of `class_list`.
+    Labels follow the order of `class_list`, or of the sorted names of all classes.
 
     Args:
-        path: folder with train/ and val/ (or validation/, or test/), in each a folder of image
-            files for each class; or a folder that TFDS prepared as array_record.
-        split: "train" or "test"; "test" is what ImageNet calls validation.
+        path: folder with train/ and val/ (or validation/, or test/), each with one folder of
+            image files per class; or a folder that TFDS has prepared as array_record.
+        split: "train" or "test"; "test" is the validation set of ImageNet.
         classes: number of classes.
-        class_list: text file with the names of the classes to keep (folders, as n01440764), one
-            a line; what follows a # is a comment. Empty to keep all.
-        damaged_limit: number of damaged images to put up with, in each process that loads; see
+        class_list: text file with the names of the classes to keep (folders such as n01440764),
+            one per line, with comments after a #. Empty to keep all.
+        damaged_limit: largest number of damaged images to tolerate in each loading process; see
             `images.DecodedSource`.
 
     Raises:
-        FileNotFoundError: if a folder, or the class list, is not there.
-        ValueError: if classes are missing, empty or not as many as they should be.
+        FileNotFoundError: a folder or the class list does not exist.
+        ValueError: classes are missing or empty, or their number is not `classes`.
     """
     source.check_request("imagenet", split, 1, 1)
     path = os.fspath(path)
@@ -83,9 +83,9 @@ def load(
     if not path or not os.path.isdir(train) or not test:
         raise FileNotFoundError(
             f"ImageNet at {path or 'no path'!r}: found {_found(path)}. Required: a folder with "
-            "train/ and val/, in each a folder of image files for each class, or a folder of TFDS "
+            "train/ and val/, each with one folder of image files per class, or a folder of TFDS "
             "in array_record. It cannot be fetched without an account: register at "
-            "https://image-net.org, unpack it so, and type --config.data.path=FOLDER"
+            "https://image-net.org, unpack it like this, and type --config.data.path=FOLDER"
         )
     names = {folder: _class_folders(folder) for folder in (train, test)}
     if wanted:
@@ -97,7 +97,7 @@ def load(
             f"{train} and {test} have different classes: only in the first {images.some(only[0])}, "
             f"only in the second {images.some(only[1])}. Required: the same folders in both. "
             "Move the images into folders of their classes, or type "
-            "--config.data.class_list=FILE with the names to keep, one a line."
+            "--config.data.class_list=FILE with the names to keep, one per line."
         )
     else:
         wanted = names[train]
@@ -114,7 +114,7 @@ def load(
 def _from_records(
     path: str, split: str, classes: int, class_list: Sequence[str], damaged_limit: int
 ) -> images.RecordSource:
-    # TFDS has a validation split, and with some sets a test split without labels.
+    # The test split of TFDS has no labels in some versions: prefer validation.
     records = ("train",) if split == "train" else ("validation", "test")
     result = images.RecordSource("imagenet", split, path, records, class_list, damaged_limit)
     _check_count(len(result.classes), classes, path)
@@ -124,7 +124,7 @@ def _from_records(
 def _read_class_list(file: str) -> list[str]:
     if not os.path.isfile(file):
         raise FileNotFoundError(
-            f"{file} is not there. Required: a text file with the name of a class a line. Correct "
+            f"{file} is not there. Required: a text file with one class name per line. Correct "
             "--config.data.class_list, or leave it out to keep all classes."
         )
     with open(file, encoding="utf-8") as lines:
@@ -144,7 +144,7 @@ def _check_count(found: int, classes: int, where: str) -> None:
         raise ValueError(
             f"{where} has {found} classes. Required: {classes}, as configured. Type "
             f"--config.data.classes={found}, or --config.data.class_list=FILE with the {classes} "
-            "names to keep, one a line."
+            "names to keep, one per line."
         )
 
 

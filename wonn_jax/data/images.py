@@ -1,4 +1,4 @@
-"""What the image data sets share: examples in memory, in class folders, in records of TFDS."""
+"""Shared by the image data sets: examples in memory, in class folders, and in records of TFDS."""
 
 import abc
 import dataclasses
@@ -27,7 +27,7 @@ from wonn_jax.data.pipeline import Transformed
 
 log = logging.getLogger(__name__)
 
-# What Pillow raises on damaged bytes; a file that cannot be opened at all is not among it.
+# Errors of Pillow for damaged images; files that cannot be opened are handled elsewhere.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -43,7 +43,7 @@ _DAMAGE = (
 
 @dataclasses.dataclass(frozen=True)
 class ImageData(DataSet):
-    """Colour images with a class each, and what is done to all of them."""
+    """Labelled colour images, and the settings that all of these data sets share."""
 
     classes: int = 10
     image_size: int = 32  # side of what the network sees, pixels
@@ -90,7 +90,7 @@ class ImageData(DataSet):
         else:
             transform, cut = Evaluate(self.image_size, self.resize), self.resize > 0
             way = f"--config.data.resize={self.image_size} to make them so"
-        # The first one tells, before training begins.
+        # Checked with the first image, before training begins.
         height, width = source[0]["image"].shape[:2]
         if not cut and (height, width) != (self.image_size, self.image_size):
             raise ValueError(
@@ -102,10 +102,10 @@ class ImageData(DataSet):
 
 
 class ImageSource(abc.ABC):
-    """Random access to one split of an image data set, as Grain asks for it.
+    """One split of an image data set, with random access.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         split: "train" or "test".
         classes: names of the classes, in the order of their labels 0, 1, ...
         count: number of examples.
@@ -127,7 +127,7 @@ class ImageSource(abc.ABC):
         return {"image": np.array(image), "label": np.array(label, np.int32)}
 
     def picture(self, index: int) -> tuple[np.ndarray | Image.Image, int]:
-        """Image, an array or as Pillow has decoded it, and label: one copy less."""
+        """Image and label of example `index`; a decoded Pillow image saves a copy."""
         index = int(index)
         if not 0 <= index < len(self):
             raise IndexError(
@@ -137,7 +137,7 @@ class ImageSource(abc.ABC):
         return self._example(index)
 
     def __repr__(self) -> str:
-        # Grain compares representations when it restores a position: name what is being read.
+        # Grain compares representations when it restores a position.
         return (
             f"{type(self).__name__}(name={self.name!r}, split={self.split!r}, "
             f"classes={len(self.classes)}, count={len(self)})"
@@ -150,22 +150,22 @@ class ImageSource(abc.ABC):
 
     @abc.abstractmethod
     def _example(self, index: int) -> tuple[np.ndarray | Image.Image, int]:
-        """Image and label of example `index`, which exists."""
+        """Image and label of example `index`, which is in range."""
 
 
 class ArraySource(ImageSource):
     """Images in memory.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         split: "train" or "test".
         images: uint8 `[N, H, W, 3]`.
         labels: integers `[N]`, 0 to len(classes) - 1.
         classes: names of the classes.
-        where: file or folder, for messages; name and split if empty.
+        where: file or folder, for error messages; if empty, name and split.
 
     Raises:
-        ValueError: if the arrays are not of this kind.
+        ValueError: arrays of another dtype or shape, or labels out of range.
     """
 
     def __init__(
@@ -217,20 +217,20 @@ def _check_arrays(images: np.ndarray, labels: np.ndarray, classes: int, where: s
 
 
 class DecodedSource(ImageSource):
-    """Images decoded at each access, by Pillow, to RGB; damaged ones are passed over.
+    """Images decoded to RGB by Pillow at each access; damaged images are skipped.
 
-    In place of an image that cannot be decoded stands the next one that can, with its own label:
-    the same at every access. Each damaged image is logged once. More than `damaged_limit` of
-    them are an error; every process that loads counts those which it met itself. A file that
-    cannot be read at all raises OSError at once: that may pass, and the data must not depend
-    on it.
+    An image that cannot be decoded is replaced by the next one that can, with that one's label,
+    at every access alike. Each damaged image is logged once. More than `damaged_limit` of them
+    are an error; every loading process counts those that it has encountered. A file that cannot
+    be read at all raises an OSError at once: the cause may be temporary, and the data must not
+    depend on it.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         split: "train" or "test".
         classes: names of the classes.
         count: number of examples.
-        damaged_limit: number of damaged images to put up with.
+        damaged_limit: largest number of damaged images to tolerate.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class DecodedSource(ImageSource):
 
     @abc.abstractmethod
     def _place(self, index: int) -> str:
-        """Where example `index` lies, for messages."""
+        """Where example `index` is stored, for error messages."""
 
     def _example(self, index: int) -> tuple[np.ndarray | Image.Image, int]:
         for candidate in range(index, index + len(self)):
@@ -277,8 +277,8 @@ class DecodedSource(ImageSource):
         some = "; ".join(f"{self._place(i)} ({self._damaged[i]})" for i in list(self._damaged)[:5])
         raise ValueError(
             f"{self!r}: {len(self._damaged)} images cannot be decoded, among them {some}. "
-            f"Required: at most {limit} of {len(self)}. Copy these files again, or put up with "
-            "more by --config.data.damaged_limit=N."
+            f"Required: at most {limit} of {len(self)}. Copy these files again, or tolerate "
+            "more with --config.data.damaged_limit=N."
         )
 
     def _note(self, index: int, reason: str) -> None:
@@ -297,17 +297,17 @@ class DecodedSource(ImageSource):
 class FolderSource(DecodedSource):
     """Image files under one folder.
 
-    Its fingerprint is of the relative paths, the sizes and the labels of the files, in order;
-    nothing is decoded for it.
+    Its fingerprint is computed from the relative paths, sizes and labels of the files, in order,
+    without decoding any.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         split: "train" or "test".
-        folder: where the files lie.
+        folder: folder of the files.
         files: paths relative to it.
         labels: integers `[N]`.
         classes: names of the classes.
-        damaged_limit: number of damaged images to put up with; see `DecodedSource`.
+        damaged_limit: largest number of damaged images to tolerate; see `DecodedSource`.
     """
 
     def __init__(
@@ -322,7 +322,7 @@ class FolderSource(DecodedSource):
     ):
         super().__init__(name, split, classes, len(files), damaged_limit)
         self._folder = os.fspath(folder)
-        # An array, not a list: a million names would be 100 MB in every process that loads.
+        # An array, not a list: a list of a million names would take 100 MB in every process.
         self._files = np.array([os.fsencode(file) for file in files])
         self._labels = np.asarray(labels, np.int32)
 
@@ -345,20 +345,20 @@ class FolderSource(DecodedSource):
 class RecordSource(DecodedSource):
     """A data set that TFDS has prepared as array_record, with features 'image' and 'label'.
 
-    Its fingerprint is of the names and sizes of the files of records and of the choice of
-    classes; no record is read for it.
+    Its fingerprint is computed from the names and sizes of the record files and from the
+    selected classes, without reading any record.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         split: "train" or "test".
-        folder: the one with dataset_info.json.
-        records: names that the split may have in TFDS; the first that is there is read.
-        class_list: names of the classes to keep, in the order of their numbers; empty for all,
-            numbered as TFDS does. To find them every record of the split is read once.
-        damaged_limit: number of damaged images to put up with; see `DecodedSource`.
+        folder: the folder that contains dataset_info.json.
+        records: possible names of the split in TFDS; the first that exists is read.
+        class_list: names of the classes to keep, in the order of their labels; empty for all, in
+            the order of TFDS. Selecting classes reads every record of the split once.
+        damaged_limit: largest number of damaged images to tolerate; see `DecodedSource`.
 
     Raises:
-        ValueError: if the folder holds something else, or lacks a class of the list.
+        ValueError: the folder contains something else, or lacks a class of the list.
     """
 
     def __init__(
@@ -379,7 +379,7 @@ class RecordSource(DecodedSource):
         label = info.features["label"]
         self.image_shape = info.features["image"].shape  # None where images differ
         encoded = isinstance(info.features["image"], tfds.features.Image)
-        # Pillow decodes, as it does files: TFDS would take OpenCV where it is installed.
+        # Decoded by Pillow, as files are: TFDS would use OpenCV if it is installed.
         decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
         self._data = builder.as_data_source(self._records, decoders=decoders)
         names = list(label.names or map(str, range(label.num_classes)))
@@ -437,7 +437,7 @@ class RecordSource(DecodedSource):
 
 
 def check_names(wanted: Sequence[str], names: Sequence[str], where: str) -> None:
-    """Raises ValueError if a class to keep is not among the names of those in `where`."""
+    """Raises a ValueError if a wanted class is not among the `names` of the classes in `where`."""
     missing = sorted(set(wanted) - set(names))
     if missing:
         raise ValueError(
@@ -448,6 +448,6 @@ def check_names(wanted: Sequence[str], names: Sequence[str], where: str) -> None
 
 
 def some(names: Sequence[str]) -> str:
-    """Names for a message: the first five and the number of the others."""
+    """Names for an error message: the first five and the number of the others."""
     rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return (", ".join(names[:5]) or "none") + rest

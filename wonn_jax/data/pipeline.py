@@ -1,8 +1,8 @@
-"""Batches as a pure function of (seed, step, row): no state to save, nothing to replay.
+"""Batches as a pure function of (seed, step, row): there is no state to save or to restore.
 
-Batch number k holds the same examples in the same rows whatever the number of hosts, devices
-or workers, and whether the run began at step 0 or at k. Every epoch has an order of its own,
-and what is random about an example is a function of (seed, epoch, number of the example).
+Batch k holds the same examples in the same rows regardless of the number of hosts, devices and
+workers, and of the step at which the run started. Every epoch has its own order, and the random
+augmentation of an example is a function of (seed, epoch, index of the example).
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ from typing import Any, Protocol
 import grain
 import numpy as np
 
-PADDING = -1
+PADDING = -1  # in place of an example's index
 
 
 class Source(Protocol):
-    """Examples by number, as dictionaries of arrays."""
+    """A data set with random access to its examples, as dictionaries of arrays."""
 
     def __len__(self) -> int: ...
 
     def example(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Example `index`; what is random about it is drawn from `rng`."""
+        """Example `index`, augmented with random numbers from `rng`."""
         ...
 
     @property
@@ -35,11 +35,11 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Transformed:
-    """Pictures with labels as the network takes them: each passed through `transform`.
+    """Labelled images, each passed through `transform`.
 
     Attributes:
-      source: pictures and labels by number, see `wonn_jax.data.images.ImageSource`.
-      transform: from a picture and a generator to uint8 `[size, size, 3]`.
+      source: images and labels by index, see `wonn_jax.data.images.ImageSource`.
+      transform: from an image and a random generator to uint8 `[size, size, 3]`.
     """
 
     source: Any
@@ -54,7 +54,7 @@ class Transformed:
 
     @property
     def fingerprint(self) -> str:
-        """Of the source: what the transform does is in the configuration."""
+        """The fingerprint of the source; the transform is part of the configuration."""
         return self.source.fingerprint
 
     @property
@@ -63,10 +63,15 @@ class Transformed:
 
 
 def steps_per_epoch(examples: int, batch_size: int, last_batch: str) -> int:
-    """Batches of one epoch; the last, partial one is kept (filled up with padding) or dropped.
+    """Number of batches of one epoch.
+
+    Args:
+      examples: number of training examples.
+      batch_size: rows over all hosts.
+      last_batch: 'keep' the last, partial batch (filled up with padding) or 'drop' it.
 
     Raises:
-      ValueError: fewer examples than one batch, and no partial batch kept.
+      ValueError: fewer examples than one batch, and partial batches are dropped.
     """
     count = math.ceil(examples / batch_size) if last_batch == "keep" else examples // batch_size
     if count == 0:
@@ -79,14 +84,14 @@ def steps_per_epoch(examples: int, batch_size: int, last_batch: str) -> int:
 
 @functools.lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
-    """The order of the examples in one epoch."""
+    """Permutation of the examples in one epoch."""
     stream = zlib.crc32(b"order")
     return np.random.default_rng((seed, stream, epoch)).permutation(examples)
 
 
 @dataclasses.dataclass(frozen=True)
 class _TrainRow:
-    """Number of the example in a row of a training batch, or PADDING, and the epoch."""
+    """From step and row of a training batch to the index of the example (or PADDING) and epoch."""
 
     seed: int
     examples: int
@@ -95,38 +100,38 @@ class _TrainRow:
 
     def __call__(self, step: int, row: int) -> tuple[int, int]:
         epoch, batch = divmod(step, self.steps_per_epoch)
-        place = batch * self.batch_size + row
-        if place >= self.examples:
+        position = batch * self.batch_size + row
+        if position >= self.examples:
             return PADDING, epoch
-        return int(epoch_order(self.seed, epoch, self.examples)[place]), epoch
+        return int(epoch_order(self.seed, epoch, self.examples)[position]), epoch
 
 
 @dataclasses.dataclass(frozen=True)
 class _EvalRow:
-    """The same for evaluation: each example once, and no epochs."""
+    """The same for evaluation: every example once, in epoch 0."""
 
     examples: int
     batch_size: int
     seed: int = 0
 
     def __call__(self, step: int, row: int) -> tuple[int, int]:
-        place = step * self.batch_size + row
-        return (place if place < self.examples else PADDING), 0
+        position = step * self.batch_size + row
+        return (position if position < self.examples else PADDING), 0
 
 
 @dataclasses.dataclass(frozen=True)
 class _Load:
-    """Loads what belongs at a place of this host's sequence of rows."""
+    """Loads element `position` of the sequence of all rows that this host reads."""
 
     source: Source
     plan: _TrainRow | _EvalRow
     start: int
     rows: tuple[int, ...]
 
-    def __call__(self, place: int) -> dict[str, np.ndarray]:
-        step, row = divmod(place, len(self.rows))
+    def __call__(self, position: int) -> dict[str, np.ndarray]:
+        step, row = divmod(position, len(self.rows))
         index, epoch = self.plan(self.start + step, self.rows[row])
-        # A row of padding needs the right shapes only: `id` says that it counts for nothing.
+        # Padding only needs the right shapes: its `id` excludes it from losses and metrics.
         number = max(index, 0)
         rng = np.random.default_rng((self.plan.seed, zlib.crc32(b"augment"), epoch, number))
         example = dict(self.source.example(number, rng))
@@ -166,20 +171,20 @@ def train_batches(
     workers: int = 0,
     prefetch: int = 8,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """This host's rows of the training batches number `start` to `stop` − 1.
+    """This host's rows of the training batches `start` to `stop` − 1.
 
     Args:
-      source: examples.
-      seed: of the order of the examples.
+      source: the examples.
+      seed: seed of the order and of the augmentation.
       start, stop: steps.
       batch_size: rows over all hosts.
       last_batch: 'keep' or 'drop' the partial batch of an epoch.
-      rows: numbers of those that this host reads, see `sharding.local_rows`; None for all.
-      workers: processes that load; 0 for threads of this one.
-      prefetch: batches ready ahead.
+      rows: indices of the rows that this host reads, see `wonn_jax.dist.mesh`; None for all.
+      workers: number of loading processes; 0 for threads of this process.
+      prefetch: number of batches to load ahead.
 
     Yields:
-      What the source holds, stacked, and `id` `[rows]`, −1 for padding.
+      The arrays of the examples, stacked, and their indices `id` `[rows]`, −1 for padding.
     """
     epoch = steps_per_epoch(len(source), batch_size, last_batch)
     return _batches(
@@ -202,7 +207,10 @@ def eval_batches(
     workers: int = 0,
     prefetch: int = 8,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """This host's rows of batches that hold each of the first `examples` (0: all) once."""
+    """This host's rows of batches that contain each of the first `examples` examples once.
+
+    Arguments and results as in `train_batches`; `examples=0` means all.
+    """
     count = min(examples, len(source)) if examples else len(source)
     return _batches(
         source,

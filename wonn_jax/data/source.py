@@ -1,4 +1,4 @@
-"""What the grid data sets share: examples in memory, distinct boards by chunks, preparing once."""
+"""Shared by the data sets of boards: examples in memory, generation in chunks, TFDS data sets."""
 
 import abc
 import collections
@@ -17,24 +17,23 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import tqdm
 
-# A pair (inputs, labels) of uint8 arrays [N, H, W].
-Boards = tuple[np.ndarray, np.ndarray]
+Boards = tuple[np.ndarray, np.ndarray]  # inputs and labels, uint8 [N, H, W]
 
 SPLITS = ("train", "test")
 
 
 class GridSource:
-    """Random access to one split of a grid data set, as Grain asks for it.
+    """One split of a data set of boards, with random access.
 
-    Everything is held in memory as single bytes (2000 mazes: 5 MB), so a source can be pickled,
-    shared by threads and read in any order.
+    Held in memory as bytes (2000 mazes: 5 MB): it can be pickled, shared between threads and
+    read in any order.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         split: "train" or "test".
         inputs: tokens, integer `[N, H, W]`, below 256.
         targets: classes, integer `[N, H, W]`, below 256; any value where not valid.
-        valid: bool `[N, H, W]`, the cells that count in loss and metrics.
+        valid: bool `[N, H, W]`, the cells that count in the loss and the metrics.
     """
 
     def __init__(self, name: str, split: str, inputs, targets, valid):
@@ -68,11 +67,11 @@ class GridSource:
         }
 
     def example(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Example `index`, in which nothing is random."""
+        """Example `index`; boards are not augmented."""
         return self[index]
 
     def __repr__(self) -> str:
-        # Grain compares representations when it restores a position: name what is being read.
+        # Grain compares representations when it restores a position.
         return f"GridSource(name={self.name!r}, split={self.split!r}, count={len(self)})"
 
     @functools.cached_property
@@ -85,7 +84,7 @@ class GridSource:
 
 
 def check_request(name: str, split: str, train_examples: int, test_examples: int) -> None:
-    """Raises ValueError for a split that does not exist or one without examples."""
+    """Raises a ValueError for an unknown split or a split without examples."""
     if split not in SPLITS:
         raise ValueError(
             f"Split {split!r} of {name} was asked for. Required: one of {', '.join(SPLITS)}. "
@@ -94,12 +93,16 @@ def check_request(name: str, split: str, train_examples: int, test_examples: int
     if min(train_examples, test_examples) < 1:
         raise ValueError(
             f"{name} with train_examples {train_examples} and test_examples {test_examples} was "
-            "asked for. Required: at least 1 of each. Raise the one that is below."
+            "asked for. Required: at least 1 of each. Raise the smaller one."
         )
 
 
 def read_array(file: str) -> np.ndarray:
-    """The array of an .npy file; raises ValueError, with the name, if it is damaged."""
+    """The array of an .npy file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     try:
         return np.load(file)
     except (ValueError, EOFError) as error:
@@ -121,19 +124,19 @@ def collect(
 ) -> Boards:
     """The first `count` distinct boards of draw(0), draw(1), ..., in that order.
 
-    The result depends on `draw` and `count` only: processes work ahead, chunks are taken in
-    order, and the first n boards of a longer collection are the collection of n.
+    The result depends only on `draw` and `count`, not on the number of processes: chunks are
+    computed ahead but consumed in order. The first n boards do not depend on `count`.
 
     Args:
-        draw: picklable function of the chunk's number; returns inputs and labels, uint8
-            `[n, H, W]` with any n, zero included.
+        draw: picklable function of the chunk's index; returns inputs and labels, uint8
+            `[n, H, W]` with any n, including 0.
         count: number of boards.
-        patience: number of chunks in a row that may bring nothing new.
-        hint: what to type when the patience is at an end.
-        description: what is being made, for the progress bar and the error.
-        processes: None for one a core, at most 16. More than one needs the usual
-            `if __name__ == "__main__":` in the calling script, else one does it all.
-        progress: whether to show a bar.
+        patience: number of consecutive chunks without a new board after which to give up.
+        hint: what the user can do then, for the error message.
+        description: what is generated, for the progress bar and the error message.
+        processes: number of processes; None for one per core, at most 16. More than one requires
+            `if __name__ == "__main__":` in the calling script; otherwise one does all the work.
+        progress: whether to show a progress bar.
 
     Raises:
         ValueError: when `count` distinct boards cannot be found.
@@ -166,10 +169,10 @@ def collect(
 
 def _in_order(draw: Callable[[int], Boards], processes: int) -> Generator[Boards, None, None]:
     """Yields draw(0), draw(1), ... without end, computed ahead by `processes` processes."""
-    yield draw(0)  # small requests end here and never pay for starting processes
+    yield draw(0)  # small requests end here, before any process is started
     number = 1
     if processes > 1:
-        # Not fork: the caller may hold the threads of JAX.
+        # Not fork: JAX has started threads.
         context = multiprocessing.get_context("spawn")
         pool = concurrent.futures.ProcessPoolExecutor(processes, mp_context=context)
         pending: collections.deque[concurrent.futures.Future[Boards]] = collections.deque()
@@ -180,11 +183,11 @@ def _in_order(draw: Callable[[int], Boards], processes: int) -> Generator[Boards
                 yield pending.popleft().result()
                 number += 1
         except concurrent.futures.process.BrokenProcessPool:
-            # A script without `if __name__ == "__main__":`, or standard input: same boards, later.
+            # A script without `if __name__ == "__main__":`, or one from standard input.
             warnings.warn(
-                "The processes that draw boards could not start or were killed; this process goes "
-                "on alone, more slowly. Required: a script whose work stands under `if __name__ == "
-                '"__main__":`, and memory for the processes.',
+                "The processes that generate boards could not start or were killed; this process "
+                "goes on alone, more slowly. Required: a script whose code is under `if __name__ "
+                '== "__main__":`, and enough memory for the processes.',
                 stacklevel=2,
             )
         finally:
@@ -196,7 +199,7 @@ def _in_order(draw: Callable[[int], Boards], processes: int) -> Generator[Boards
 
 @contextlib.contextmanager
 def quiet_tfds() -> Iterator[None]:
-    """Hides what TFDS says of downloads, shards and configurations: `collect` shows a bar."""
+    """Silences the output of TFDS about downloads, shards and configurations."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()
@@ -209,11 +212,11 @@ def quiet_tfds() -> Iterator[None]:
 
 
 class BoardBuilder(tfds.core.GeneratorBasedBuilder):
-    """Generated boards as a TFDS data set; no test board occurs in training.
+    """Generated boards as a TFDS data set, with disjoint training and test boards.
 
-    What a data set adds: `name`, `VERSION` (to be raised when the generator gives other boards),
-    `DESCRIPTION`, and the two methods below. Its configuration counts `train_examples` and
-    `test_examples`.
+    A subclass defines `name`, `VERSION` (to be raised when the generator changes its boards),
+    `DESCRIPTION` and the two abstract methods. Its configuration has the fields `train_examples`
+    and `test_examples`.
     """
 
     DESCRIPTION: str
@@ -224,7 +227,7 @@ class BoardBuilder(tfds.core.GeneratorBasedBuilder):
 
     @abc.abstractmethod
     def generate_boards(self, count: int) -> Boards:
-        """`count` different boards, the first of them the same whatever the count."""
+        """`count` distinct boards; the first n of them do not depend on `count`."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         feature = tfds.features.Tensor(
@@ -253,21 +256,21 @@ class BoardBuilder(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare_once(builder: tfds.core.DatasetBuilder) -> str:
-    """The folder of a data set, written first if it is not there yet.
+    """The folder of a data set, which is written first if it does not exist.
 
-    TFDS writes into a folder `incomplete.*` and renames it when all is written, so whatever
-    bears the final name is whole. Hosts which share a disk may prepare at the same time: they
-    write the same examples, and the first to finish wins.
+    TFDS writes into a folder `incomplete.*` and renames it at the end, so that a folder with the
+    final name is complete. Hosts that share a disk may prepare the data set at the same time:
+    they write the same examples, and the first to finish wins.
 
     Raises:
-        ValueError: if the final folder is there but TFDS did not finish it.
+        ValueError: the final folder exists but is incomplete.
     """
     folder = os.fspath(builder.data_path)
     finished = os.path.join(folder, "dataset_info.json")
     if os.path.isdir(folder) and not os.path.isfile(finished):
         raise ValueError(
-            f"{folder} has no dataset_info.json: it was not written to the end. Required: a "
-            f"finished data set, or no such folder. Type: rm -r '{folder}' and start again."
+            f"{folder} has no dataset_info.json: the data set is incomplete. Required: a "
+            f"complete data set, or no such folder. Type: rm -r '{folder}' and start again."
         )
     try:
         with quiet_tfds():
@@ -275,7 +278,7 @@ def prepare_once(builder: tfds.core.DatasetBuilder) -> str:
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False)
             )
     except OSError:
-        # Renaming onto another host's finished folder fails; nothing else that fails leaves one.
+        # Renaming fails if another host has finished first, and then the folder is complete.
         if not os.path.isfile(finished):
             raise
     return folder
@@ -287,7 +290,7 @@ def prepared(
     data_dir: str | os.PathLike,
     split: str,
 ) -> Boards:
-    """One split of a generated data set in memory, prepared on disk first; see `prepare_once`.
+    """One split of a generated data set, in memory; `prepare_once` writes it to disk if needed.
 
     Returns:
         Inputs and labels, uint8 `[N, H, W]`, in the order in which they were generated.

@@ -1,7 +1,7 @@
-"""Sudoku: boards with 31 to 42 givens and one solution, as in SATNet's set.
+"""Sudoku: boards with 31 to 42 givens and one solution, as in the data set of SATNet.
 
-SATNet's files are read as they are; other sets are generated and kept by TFDS. In between, a
-board is uint8 `[9, 9]` with digits 1 to 9 and 0 for a blank.
+SATNet's files are read as they are; other data sets are generated and stored by TFDS. In this
+module a board is uint8 `[9, 9]` with digits 1 to 9, and 0 for a blank.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ from wonn_jax.config import register
 from wonn_jax.data import source
 from wonn_jax.data.base import Augmentation, BoardData
 
-# Givens are 31 + Binomial(11, 0.47): 31 to 42, mean 36.2, as in SATNet's set.
+# Givens are 31 + Binomial(11, 0.47): 31 to 42, with mean 36.2, as in SATNet's data set.
 MIN_GIVENS, MAX_GIVENS, GIVENS_SHARE = 31, 42, 0.47
 
-_CHUNK_BOARDS = 256  # of a chunk of generation; part of what a seed means
-_TRIALS = 1024  # puzzles, or states of a search, that the solver works on at a time
+_CHUNK_BOARDS = 256  # boards generated together; the boards of a seed depend on it
+_TRIALS = 1024  # puzzles, or search states, that the solver processes at a time
 
 _ALL = np.uint16(2**9 - 1)
 _GRID = np.arange(81).reshape(9, 9)
 _BOXES = _GRID.reshape(3, 3, 3, 3).swapaxes(1, 2).reshape(9, 9)
-# The 27 units (rows, columns, boxes) as cells, [27, 9], and the three units of a cell, [81, 3].
+# The cells of the 27 units (rows, columns, boxes), [27, 9]; the three units of a cell, [81, 3].
 _UNITS = np.concatenate([_GRID, _GRID.T, _BOXES])
 _UNITS_OF = np.stack([np.flatnonzero(np.any(cell == _UNITS, axis=1)) for cell in range(81)])
 
@@ -35,8 +35,8 @@ _UNITS_OF = np.stack([np.flatnonzero(np.any(cell == _UNITS, axis=1)) for cell in
 def solutions(inputs: np.ndarray, limit: int = 2) -> np.ndarray:
     """Number of solutions of each board, counted exactly up to `limit`.
 
-    Naked and hidden singles decide what they can; an undecided board is split at a cell with
-    the fewest candidates until every branch is solved or refuted.
+    Depth-first search with propagation of naked and hidden singles: an undecided board branches
+    at a cell with the fewest candidates until every branch is solved or contradictory.
 
     Args:
         inputs: digits, 0 for a blank, uint8 `[N, 9, 9]`.
@@ -49,7 +49,7 @@ def solutions(inputs: np.ndarray, limit: int = 2) -> np.ndarray:
     owner = np.arange(len(inputs))
     states = _candidates(inputs)
     while len(owner):
-        # The newest states first, as in a depth-first search: the stack stays short.
+        # Newest states first, as in a depth-first search: this keeps the stack short.
         states, top = states[:, :-_TRIALS], states[:, -_TRIALS:]
         owner, top_owner = owner[:-_TRIALS], owner[-_TRIALS:]
         top = _propagate(top)
@@ -73,7 +73,7 @@ def solutions(inputs: np.ndarray, limit: int = 2) -> np.ndarray:
 
 
 def _candidates(inputs: np.ndarray) -> np.ndarray:
-    """Candidate digits as bits, uint16 `[81, N]`: boards last, for numpy's inner loops."""
+    """Candidate digits as bits, uint16 `[81, N]`; boards are last, for NumPy's inner loops."""
     digits = inputs.reshape(-1, 81).T.astype(np.uint16)
     return np.where(digits > 0, np.uint16(1) << (np.maximum(digits, 1) - np.uint16(1)), _ALL)
 
@@ -92,7 +92,7 @@ def _propagate(states: np.ndarray) -> np.ndarray:
         placed, again = _tally(after)
         hidden = after & _over_units(placed & ~again)
         after = np.where(hidden > 0, hidden, after)
-        # A digit without a place: every contradiction comes to this in the end.
+        # A digit without a place in some unit: every contradiction ends in this.
         after[:, (placed != _ALL).any(axis=0)] = 0
         changed = (after != before).any(axis=0)
         states[:, active] = after
@@ -111,12 +111,12 @@ def _tally(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _over_units(digits: np.ndarray) -> np.ndarray:
-    """Per cell, the digits of its three units together: `[27, N]` to `[81, N]`."""
+    """Per cell, the union of the digits of its three units: `[27, N]` to `[81, N]`."""
     return digits[_UNITS_OF[:, 0]] | digits[_UNITS_OF[:, 1]] | digits[_UNITS_OF[:, 2]]
 
 
 def repeated(board: np.ndarray) -> np.ndarray:
-    """Cells whose digit stands again in their row, column or box, bool `[9, 9]`; blanks do not."""
+    """Cells whose digit is repeated in their row, column or box, bool `[9, 9]`; never blanks."""
     values = board.reshape(81)[_UNITS]
     again = (values[:, :, None] == values[:, None, :]).sum(-1) > 1
     cells = np.zeros(81, bool)
@@ -127,17 +127,17 @@ def repeated(board: np.ndarray) -> np.ndarray:
 def generate(
     count: int, seed: int, *, processes: int | None = None, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random boards with exactly one solution, all of them different.
+    """Distinct random boards with exactly one solution.
 
-    A complete board is filled by random choices; the number of givens is 31 + Binomial(11,
-    0.47); uniformly random sets of that many cells are tried until the solver finds exactly one
-    solution. Harder boards than singles can solve are among them.
+    A complete board is filled by random choices, and the number of givens is 31 + Binomial(11,
+    0.47). Uniformly random sets of that many cells are tried until the solver finds exactly one
+    solution. Some of the boards cannot be solved by singles alone.
 
     Args:
         count: number of boards.
-        seed: any non-negative integer; the first n boards of a seed do not depend on `count`.
+        seed: a non-negative integer; the first n boards of a seed do not depend on `count`.
         processes: see `source.collect`; does not change the result.
-        progress: whether to show a bar.
+        progress: whether to show a progress bar.
 
     Returns:
         inputs and labels, digits, uint8 `[count, 9, 9]`.
@@ -162,14 +162,14 @@ def generate(
 
 
 def _draw(chunk: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Chunk number `chunk` of the boards of `generate`, as inputs and labels."""
+    """Chunk `chunk` of the boards of `generate`, as inputs and labels."""
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, chunk))))
     labels = _complete(rng, _CHUNK_BOARDS)
     givens = MIN_GIVENS + rng.binomial(MAX_GIVENS - MIN_GIVENS, GIVENS_SHARE, len(labels))
     inputs = np.zeros_like(labels)
     missing = np.arange(len(labels))
     while len(missing):
-        # With fewer boards left, each gets more trials at a time.
+        # The fewer boards are left, the more trials each of them gets at a time.
         trial = np.repeat(missing, max(1, _TRIALS // len(missing)))
         rank = np.argsort(rng.random((len(trial), 81)), axis=1)
         shown = (rank < givens[trial, None]).reshape(-1, 9, 9)
@@ -184,8 +184,9 @@ def _draw(chunk: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def _complete(rng: np.random.Generator, count: int) -> np.ndarray:
     """Random complete boards, uint8 `[count, 9, 9]`.
 
-    A cell with the fewest candidates gets a random one of them, singles follow, a board that
-    contradicts itself starts again. Not uniform over all complete boards, but every one can come.
+    Repeatedly, a cell with the fewest candidates gets a random one of them, and singles are
+    propagated; a contradictory board starts again. The distribution over complete boards is not
+    uniform, but every board is possible.
     """
     states = np.full((81, count), _ALL)
     while True:
@@ -204,12 +205,12 @@ def _complete(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def validate(inputs: np.ndarray, labels: np.ndarray, where: str) -> None:
-    """Raises ValueError unless the labels are complete, right and agree with the givens.
+    """Raises a ValueError unless the labels are complete, correct and agree with the givens.
 
     Args:
         inputs: digits, 0 for a blank, uint8 `[N, 9, 9]`.
         labels: digits 1 to 9, uint8 `[N, 9, 9]`.
-        where: file or function, for the message.
+        where: file or function, for the error message.
     """
     for kind, boards in (("inputs", inputs), ("labels", labels)):
         if boards.shape != (len(inputs), 9, 9) or boards.dtype != np.uint8:
@@ -231,7 +232,7 @@ def validate(inputs: np.ndarray, labels: np.ndarray, where: str) -> None:
 
 
 def _check_cells(right: np.ndarray, where: str, found: str, required: str) -> None:
-    """Raises ValueError naming board, row and column of the first False in bool `[N, 9, 9]`."""
+    """Raises a ValueError that names board, row and column of the first False, `[N, 9, 9]`."""
     if not right.all():
         board, row, column = np.argwhere(~right)[0]
         raise ValueError(
@@ -242,7 +243,7 @@ def _check_cells(right: np.ndarray, where: str, found: str, required: str) -> No
 
 
 def _check_units(boards: np.ndarray, where: str, kind: str) -> None:
-    """Raises ValueError naming the first digit that stands twice in a row, column or box."""
+    """Raises a ValueError that names the first digit that is twice in a row, column or box."""
     states = np.where(boards.reshape(-1, 81).T > 0, _candidates(boards), np.uint16(0))
     _, twice = _tally(states)
     if twice.any():
@@ -258,7 +259,7 @@ def _check_units(boards: np.ndarray, where: str, kind: str) -> None:
 
 
 def decode(inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Digits as the model sees them.
+    """Converts digits to the tokens and classes of the network.
 
     Args:
         inputs: digits, 0 for a blank, uint8 `[..., 9, 9]`.
@@ -277,7 +278,7 @@ def decode(inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class SudokuConfig(tfds.core.BuilderConfig):
-    """A request for generated boards; its name, and so its folder, says all of it."""
+    """Settings of a generated data set; its name, and so its folder, contains all of them."""
 
     name: str = ""
     train_examples: int = 9000
@@ -341,23 +342,23 @@ def load(
     test_examples: int = 1000,
     seed: int = 0,
 ) -> source.GridSource:
-    """One split of Sudoku, SATNet's or generated.
+    """Loads one split of Sudoku, SATNet's or generated.
 
     Args:
         path: SATNet's arrays, `features` and `labels`, one-hot `[N, 9, 9, 9]`: a folder with
             features.npy and labels.npy or features.pt and labels.pt, or an .npz file with both;
             empty to generate, once, into `data_dir`.
-        data_dir: where TFDS keeps generated sets. Not used with `path`.
+        data_dir: where TFDS keeps generated data sets. Not used with `path`.
         split: "train" (the first `train_examples` boards of `path`) or "test" (the next
             `test_examples`).
         train_examples: number of boards.
         test_examples: number of boards.
-        seed: of the generator. Not used with `path`.
+        seed: seed of the generator. Not used with `path`.
 
     Raises:
-        FileNotFoundError: if a file of `path` is not there.
-        ImportError: if .pt files are to be read and PyTorch is not installed.
-        ValueError: if the boards are not what `validate` asks for, or too few.
+        FileNotFoundError: a file of `path` does not exist.
+        ImportError: .pt files cannot be read because PyTorch is not installed.
+        ValueError: the boards do not pass `validate`, or are too few.
     """
     source.check_request("sudoku", split, train_examples, test_examples)
     if path:
@@ -378,7 +379,7 @@ def load(
 
 
 def _read(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and labels of SATNet's files, checked, digits, uint8 `[N, 9, 9]`."""
+    """Validated inputs and labels of SATNet's files, digits, uint8 `[N, 9, 9]`."""
     if path.endswith(".npz") and os.path.isfile(path):
         with np.load(path) as file:
             missing = {"features", "labels"} - set(file)
@@ -435,7 +436,7 @@ def _load_torch(file: str) -> np.ndarray:
 
 
 def _digits(one_hot: np.ndarray, where: str, *, blanks: bool) -> np.ndarray:
-    """One-hot `[N, 9, 9, 9]` (row, column, digit - 1) to digits, uint8 `[N, 9, 9]`."""
+    """From one-hot `[N, 9, 9, 9]` (row, column, digit - 1) to digits, uint8 `[N, 9, 9]`."""
     if one_hot.ndim != 4 or one_hot.shape[1:] != (9, 9, 9):
         raise ValueError(
             f"{where}: found shape {list(one_hot.shape)}. Required: one-hot [N, 9, 9, 9] (row, "
