@@ -1,4 +1,4 @@
-"""Each change of a picture against its definition, and its draws against their distribution."""
+"""Each augmentation against its definition, and its draws against their distribution."""
 
 import colorsys
 import math

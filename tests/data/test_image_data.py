@@ -1,4 +1,4 @@
-"""Image sources: what they give, every accepted form of the files, every message."""
+"""Image data sets: their examples, every accepted form of the files, every message."""
 
 import concurrent.futures
 import hashlib
@@ -37,7 +37,7 @@ def pictures(count, seed=0, size=32):
 
 
 def pickled_as_published(data, labels):
-    """A dictionary of an array and a list in the pickle of Python 2, which today's cannot write."""
+    """A dictionary of an array and a list, pickled as Python 2 did; Python 3 cannot write this."""
 
     def text(value):
         return b"T" + struct.pack("<i", len(value)) + value
@@ -848,7 +848,7 @@ def test_a_file_that_is_gone_is_not_passed_over(folders):
 
 
 def test_no_damage_escapes(folders):
-    """Whatever is wrong inside a file, the next one is given."""
+    """Whatever is wrong inside a file, the next image takes its place."""
     rng = np.random.default_rng(0)
     for name in ("n01_0.JPEG", "n01_1.png", "n01_2.WebP"):
         file = folders / "train" / "n01" / name

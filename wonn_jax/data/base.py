@@ -1,4 +1,4 @@
-"""What every data set is to a configuration: where it lies, how it is loaded, how it is read."""
+"""Settings that all data sets and augmentations share."""
 
 import dataclasses
 from pathlib import Path
@@ -22,10 +22,10 @@ class DataSet(Component):
 
     kind: ClassVar[str] = "data"
 
-    path: str = ""  # of the data; '': generated or fetched, where that is possible
-    dir: str = "~/.cache/wonn_jax"  # where generated and fetched data sets are kept
-    workers: int = 0  # processes that load; 0: threads of this one
-    prefetch: int = 8  # batches ready ahead
+    path: str = ""  # of the data; '': generated or downloaded, if possible
+    dir: str = "~/.cache/wonn_jax"  # where generated and downloaded data sets are kept
+    workers: int = 0  # number of loading processes; 0: threads of this process
+    prefetch: int = 8  # number of batches to load ahead
 
     def check(self) -> None:
         at_least(0, "data", self, "workers")
@@ -44,14 +44,14 @@ class DataSet(Component):
         return None
 
     def unused(self) -> dict[str, str]:
-        """Fields that nothing reads, given the others, and why: they must not be asked for."""
+        """Fields that have no effect, given the others, and why; setting them is an error."""
         if self.path:
             return {"dir": "data.path says where the data lies"}
         return {}
 
     @property
     def origin(self) -> str:
-        """Where the examples come from, for a person."""
+        """Where the examples come from, for messages."""
         return self.path or self.name
 
     @property
@@ -61,7 +61,7 @@ class DataSet(Component):
 
     @property
     def place(self) -> str:
-        """`path` with the home folder filled in; '' if there is none."""
+        """`path` with `~` expanded; '' if it is empty."""
         return str(Path(self.path).expanduser()) if self.path else ""
 
 

@@ -24,7 +24,7 @@ class ImageNet(images.ImageData):
     resize: int = 256
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    class_list: str = ""  # file with the folders to use, one a line; '': all
+    class_list: str = ""  # file with the class folders to use, one per line; '': all
     damaged_limit: int = 10  # images that may be unreadable, for each loading process
 
     def check(self) -> None:

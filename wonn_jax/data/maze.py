@@ -437,11 +437,11 @@ class Mazes(BoardData):
     `[N, height * width]`.
     """
 
-    train_examples: int = 0  # the first so many of `path`, or to generate; 0: all, or 1000
+    train_examples: int = 0  # the first ones of `path`, or generated; 0: all of `path`, or 1000
     test_examples: int = 0
     height: int = 30  # cells
     width: int = 30
-    min_path: int = 109  # moves of the shortest path of a generated maze, at least
+    min_path: int = 109  # smallest number of moves of a generated maze
 
     @property
     def shape(self) -> tuple[int, int]:
