@@ -10,8 +10,8 @@ import logging
 import sys
 from pathlib import Path
 
-from wonn_jax.tools.report.page import report_page
 from wonn_jax.files import write_atomically
+from wonn_jax.tools.report.page import report_page
 
 
 def main(argv: list[str] | None = None) -> int:
