@@ -1,11 +1,11 @@
-"""What several processes cost: time to assemble, restore and begin, and what they say later.
+"""What several processes cost: time to connect, restore and begin, and to agree later.
 
 python -m experiments.host_startup --rounds=5
 
-1, 2 and 4 processes on this machine go on from the same checkpoint, taking turns, so that what
-grows with their number is seen, and what they take from each other's cores with it. Then what is
-said between them: one look at the agenda, as after every step; waiting for each other; and making
-a wish known, as when a signal comes.
+Runs of 1, 2 and 4 processes on this machine resume from the same checkpoint, in turn: what grows
+with their number shows, together with what they take from each other's cores. Then what agreeing
+costs: asking after every step whether to stop, and whether to save by the clock; a barrier, and a
+comparison.
 """
 
 import argparse
@@ -29,8 +29,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 STAGES = (
     "imports",
-    "assemble",
-    "start JAX",
+    "connect",
     "compare",
     "data",
     "restore",
@@ -38,6 +37,7 @@ STAGES = (
     "first step",
     "total",
 )
+COSTS = ("stop due, µs", "save due, ms", "barrier, ms", "comparison, ms")
 SIZE = 9
 
 
@@ -74,15 +74,14 @@ def main() -> None:
             values = [times[stage] for times in rounds]
             cells.append(f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})")
         print(f"| {count} | " + " | ".join(cells) + " |")
-    print("\n| processes | look at the agenda, µs | barrier, ms | wish made known, ms |")
-    print("|---:|---:|---:|---:|")
+    print("\n| processes | " + " | ".join(COSTS) + " |\n|---:|" + "---:|" * len(COSTS))
     for count in counts[1:]:
         with socket.socket() as free:
             free.bind(("localhost", 0))
             coordinator = f"localhost:{free.getsockname()[1]}"
-        found = _results([["--speak", coordinator, str(i), str(count)] for i in range(count)])
-        looks, barriers, wishes = zip(*found, strict=True)
-        print(f"| {count} | {max(looks):.2f} | {max(barriers):.2f} | {max(wishes):.2f} |")
+        found = _results([["--agree", coordinator, str(i), str(count)] for i in range(count)])
+        slowest = [max(costs) for costs in zip(*found, strict=True)]
+        print(f"| {count} | " + " | ".join(f"{cost:.2f}" for cost in slowest) + " |")
 
 
 def _prepare(folder: Path, width: int) -> list[str]:
@@ -159,31 +158,32 @@ def _results(arguments: list[list[str]]) -> list[Any]:
     return [json.loads(line.removeprefix("result ")) for line in lines]
 
 
-def _speak(coordinator: str, index: int, count: int) -> None:
-    """One process that speaks to the others: µs of a look, ms of a barrier, ms of a wish."""
+def _agree(coordinator: str, index: int, count: int) -> None:
+    """Measures `COSTS` in one of several processes."""
     from wonn_jax.dist import hosts
+    from wonn_jax.train.agenda import Agenda
 
-    hosts.join(hosts.Place(coordinator, index, count))
-    agenda, times = hosts.Agenda(), 200
-    began = time.perf_counter()
-    for step in range(1000 * times):
-        agenda.after(step, "")
-    looked = time.perf_counter()
-    hosts.barrier("all have looked")
-    waiting = time.perf_counter()
-    for _ in range(times):
-        hosts.barrier("each other")
-    waited = time.perf_counter()
-    wish = 0.0
-    for step in range(0, 3 * times, 3):
-        began_wish = time.perf_counter()
-        agenda.after(step, "save" if index == count - 1 else "")
-        wish += time.perf_counter() - began_wish
-        hosts.barrier("the wish is known")
-        agenda.after(step + 2, "")
+    hosts.join(coordinator, index, count)
+    hosts.compare_devices()
+    agenda, record = Agenda(), {f"field {i}": i for i in range(100)}
+
+    def seconds(call: Callable[[], Any], times: int) -> float:
+        for _ in range(3):
+            call()  # compiles
+        hosts.barrier("begin")
+        began = time.perf_counter()
+        for _ in range(times):
+            call()
+        return (time.perf_counter() - began) / times
+
+    result = [
+        1e6 * seconds(agenda.stop_due, 100_000),
+        1e3 * seconds(lambda: agenda.save_due(False), 200),
+        1e3 * seconds(lambda: hosts.barrier("each other"), 200),
+        1e3 * seconds(lambda: hosts.compare("nothing", record, ""), 200),
+    ]
     hosts.finish()
-    result = [1e3 * (looked - began), 1e3 * (waited - waiting), 1e3 * wish]
-    print("result " + json.dumps([x / times for x in result]), flush=True)
+    print("result " + json.dumps(result), flush=True)
 
 
 def _one(began: float) -> None:
@@ -191,8 +191,10 @@ def _one(began: float) -> None:
     from absl import app, flags
 
     from wonn_jax import main
+    from wonn_jax.data.maze import Mazes
     from wonn_jax.dist import hosts
     from wonn_jax.tools import launch
+    from wonn_jax.tools.flags import parse_flags
     from wonn_jax.train import loop as train
     from wonn_jax.train.checkpoint import Checkpoints
     from wonn_jax.train.experiment import CompiledStep
@@ -200,21 +202,20 @@ def _one(began: float) -> None:
     spent = dict.fromkeys(STAGES, 0.0)
     spent["imports"] = time.time() - began
 
-    def clock(owner: Any, name: str, stage: str, less: str = "") -> None:
+    def clock(owner: Any, name: str, stage: str) -> None:
         method: Callable[..., Any] = getattr(owner, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            before, inside = time.time(), spent.get(less, 0.0)
+            before = time.time()
             result = method(*args, **kwargs)
-            spent[stage] += time.time() - before - (spent.get(less, 0.0) - inside)
+            spent[stage] += time.time() - before
             return result
 
         setattr(owner, name, timed)
 
-    clock(hosts, "connect", "assemble")
-    clock(hosts, "join", "start JAX", less="assemble")
+    clock(hosts, "join", "connect")
     clock(launch, "_compare_hosts", "compare")
-    clock(train, "load_source", "data")
+    clock(Mazes, "load", "data")
     clock(Checkpoints, "restore", "restore")
     clock(CompiledStep, "compile", "compile")
     read = train._Loop._read_pending
@@ -229,7 +230,7 @@ def _one(began: float) -> None:
 
     setattr(train._Loop, "_read_pending", first_metrics)  # noqa: B010
     flags.mark_flag_as_required("config")
-    app.run(main.main, flags_parser=launch.parse_flags)
+    app.run(main.main, flags_parser=parse_flags)
 
 
 def _processor() -> str:
@@ -243,7 +244,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         sys.argv.pop(1)
         _one(float(sys.argv.pop(1)))
-    elif sys.argv[1:2] == ["--speak"]:
-        _speak(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    elif sys.argv[1:2] == ["--agree"]:
+        _agree(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
         main()

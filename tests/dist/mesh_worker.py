@@ -1,162 +1,172 @@
-"""Some training steps on a mesh of fake devices, in a process of its own: see `test_mesh`.
+"""Some training steps on meshes of fake devices, in a process of its own: see `test_mesh`.
 
-    python mesh_worker.py DEVICES RESULTS CASE:DATA,FSDP,GRID[:VARIANT] …
+    python mesh_worker.py RESULTS CASE:DATA,FSDP,GRID[:VARIANT] …
 
-Variants: 'unchecked', as on accelerators JAX does not check over which devices values vary;
-'mean', the gradients of the devices are averaged, not added, which is wrong; 'seams', convolutions
-see no neighbours beyond a device's rows, which is wrong too.
+Variants: 'unchecked', as on accelerators JAX does not check over which mesh axes values vary;
+'mean', the gradients of the devices are averaged rather than added, which is wrong; 'seams',
+convolutions do not see their neighbours on other devices, which is wrong too.
 """
 
-import dataclasses
+import functools
+import math
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
-from wonn_jax import config as configuration
-from wonn_jax.config import Config
-from wonn_jax.dist import grid as split_grid
+sys.path[:0] = [str(Path(__file__).parents[1])]  # the folder of what tests share
+
+from miniatures import miniature
+from runs import QUICK_OPTIONS
+
 from wonn_jax.dist import mesh as sharding
-from wonn_jax.dist.mesh import MeshConfig
-from wonn_jax.models import build
+from wonn_jax.evaluators.accuracy import make_accuracy_step
 from wonn_jax.rng import stream_key
-from wonn_jax.train import step
-from wonn_jax.train.optim import make_optimizer
+from wonn_jax.train.experiment import Experiment
 
-CASES = {
-    "maze": {"task": "maze"},
-    "maze-64": {"task": "maze", "train.batch_size": 64, "model.layers": 1},
-    "maze-micro": {"task": "maze", "train.accumulate": 2, "model.layers": 1},
-    "maze-clipped": {"task": "maze", "optimizer.clip_norm": 0.05, "model.layers": 1},
-    "maze-blockwise": {"task": "maze", "model.attention": "blockwise"},
-    "sudoku": {"task": "sudoku", "data.height": 9, "data.width": 9},
-    "image-mlp": {"task": "image", "model.interaction": "mlp", "augment.cutmix": 1.0},
-    "image-conv": {"task": "image", "model.coupling": "convolution", "model.kernels": (7, 3)},
-    "image-patch": {"task": "image", "model.patch": 2, "model.group": 1},
+DEVICES = 8
+
+BOARD = {"data__height": 8, "data__width": 8}
+IMAGE = {"data__image_size": 8, "train__last_batch": "drop"}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "maze": ("maze", BOARD),
+    "maze-shallow": ("maze", BOARD | {"model__layers": 1}),
+    "maze-64": ("maze", BOARD | {"train__batch_size": 64, "model__layers": 1}),
+    "maze-micro": ("maze", BOARD | {"train__accumulate": 2, "model__layers": 1}),
+    "maze-clipped": ("maze", BOARD | {"optimizer__clip_norm": 0.05, "model__layers": 1}),
+    "maze-blockwise": ("maze", BOARD | {"model__attention": "blockwise"}),
+    "sudoku": ("sudoku", {}),
+    "image-mlp": ("image", IMAGE | {"model__interaction": "mlp", "augment__cutmix": 1.0}),
+    "image-conv": ("image", IMAGE | {"model__coupling": "convolution", "model__kernels": (7, 3)}),
+    "image-patch": (
+        "image",
+        IMAGE | {"data__image_size": 16, "model__patch": 2, "model__group": 1, "model__layers": 1},
+    ),
+}
+"""Task and fields by name; the default is a network of two layers on 8×8 cells."""
+
+COMMON = {
+    "model__steps": (2,),
+    "model__layers": 2,
+    "model__attention": "plain",
+    "train__batch_size": 8,
+    "ema__after": 0,
+    "ema__every": 1,
+    "optimizer__eps": 1.0,
 }
 
 
-def small_config(case: str, mesh: MeshConfig) -> Config:
-    """A tiny network of two layers on boards or pictures of 8×8 cells."""
-    config = configuration.default_config()
-    fields = {
-        "data.height": 8,
-        "data.width": 8,
-        "model.width": 8,
-        "model.heads": 2,
-        "model.steps": (2,),
-        "model.layers": 2,
-        "model.attention": "plain",
-        "train.batch_size": 8,
-        "ema.after": 0,
-        "ema.every": 1,
-    }
-    if CASES[case]["task"] == "image":
-        fields |= {
-            "data.height": 30,
-            "data.width": 30,
-            "data.image_size": 16 if case == "image-patch" else 8,
-            "train.last_batch": "drop",
-        }
-    with config.unlocked():
-        for name, value in (fields | CASES[case]).items():
-            group, _, field = name.rpartition(".")
-            (config[group] if group else config)[field] = value
-    return dataclasses.replace(configuration.freeze(config), mesh=mesh)
+class Exact(Experiment):
+    """An experiment in float64, which leaves rounding out of the comparison."""
+
+    @functools.cached_property
+    def model(self) -> Any:
+        placement = sharding.placement(self.mesh)
+        return self.config.model.build(self.task.examples, placement).clone(dtype=jnp.float64)
+
+    @functools.cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Plain SGD, which does not hide a wrong scale; Adam where gradients are clipped."""
+        if self.config.optimizer.clip_norm:
+            return self.config.optimizer.build(lambda _: 0.1)
+        return optax.sgd(0.1)
 
 
-def random_batch(task, config: Config) -> dict[str, np.ndarray]:
-    """Examples with two rows of padding at the end, and cells that do not count."""
+def random_batch(experiment: Experiment) -> dict[str, np.ndarray]:
+    """Random examples: the last two are padding, and some cells of boards are not valid."""
     rng = np.random.default_rng(0)
-    size = config.train.batch_size
+    size, examples = experiment.config.train.batch_size, experiment.task.examples
+    tokens = getattr(examples, "tokens", 256)
     batch = {}
-    for name, x in task.abstract_batch(config, size).items():
-        if name == "input":
-            top = 256 if config.task == "image" else task.tokens
-        else:
-            top = config.data.classes if config.task == "image" else len(task.classes)
+    for name, x in experiment.task.abstract_batch(size).items():
+        top = tokens if name == "input" else examples.classes
         batch[name] = rng.integers(0, top, x.shape).astype(x.dtype)
     if "valid" in batch:
         batch["valid"] = rng.random(batch["valid"].shape) < 0.9
     batch["id"] = np.arange(100, 100 + size, dtype=np.int32)
-    if not config.augment.cutmix:
+    if not getattr(experiment.config.augment, "cutmix", 0.0):
         batch["id"][-2:] = -1
     return batch
 
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""These programs run for milliseconds, and would be compiled for half a minute."""
+def make(case: str, sizes: tuple[int, ...]) -> Exact:
+    """The experiment of a case on a mesh of these sizes."""
+    task, fields = CASES[case]
+    axes = dict(zip(("mesh__data", "mesh__fsdp", "mesh__grid"), sizes, strict=True))
+    devices = jax.devices()[: math.prod(sizes)]
+    return Exact(miniature(task, **COMMON | fields | axes), examples=1000, devices=devices)
 
 
-def run(case: str, sizes: MeshConfig) -> dict:
-    """What three steps of plain SGD, which hides no wrong scale, leave behind."""
-    config = small_config(case, sizes)
-    mesh = sharding.make_mesh(sizes)
-    task, model = build(config, sharding.placement(mesh))
-    model = model.clone(dtype=jnp.float64)  # leaves rounding out of the comparison
-    optimizer = optax.sgd(0.1)
-    if config.optimizer.clip_norm:
-        optimizer = make_optimizer(
-            dataclasses.replace(config.optimizer, name="adam", eps=1.0), lambda _: 0.1
-        )
-    create = jax.jit(
-        lambda: step.init_state(model, task, optimizer, config), compiler_options=QUICK
-    )
-    placed = sharding.shardings(step.state_specs(jax.eval_shape(create), mesh), mesh)
-    state = jax.device_put(create(), placed)
-    batch = random_batch(task, config)
-    mine = {name: x[sharding.local_rows(mesh, len(x))] for name, x in batch.items()}
-    update = step.make_train_step(model, task, optimizer, lambda _: 0.1, config, mesh)
+@functools.cache
+def initial_state(case: str) -> Any:
+    """The state before the first step, on the host; it does not depend on the mesh."""
+    experiment = make(case, (1, 1, 1))
+    create = jax.jit(experiment._initial_state, compiler_options=QUICK_OPTIONS)
+    return jax.device_get(create())
+
+
+def run(case: str, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """The state after three steps, with metrics, an evaluation and what was drawn."""
+    experiment = make(case, sizes)
+    config, mesh = experiment.config, experiment.mesh
+    state = jax.device_put(initial_state(case), experiment.state_shardings)
+    batch = sharding.put_batch(random_batch(experiment), mesh)
     history = []
     for _ in range(3):
-        state, metrics = update(state, sharding.put_batch(mine, mesh))
+        state, metrics = experiment.train_step(state, batch)
         history.append(metrics)
-    evaluate = step.make_eval_step(model, task, config, mesh)
-    counts, predictions = evaluate(state.variables("ema"), sharding.put_batch(mine, mesh))
-    prepared = jax.jit(task.prepare, in_shardings=(sharding.by_row(mesh), None))(
-        sharding.put_batch(mine, mesh), stream_key(config.seed, "augmentation", 0)
-    )
-    key = stream_key(config.seed, "phases", 0)
-    phases = jax.jit(lambda batch: step.batch_phases(model, batch, key, config))(prepared)
+    counts, predictions = make_accuracy_step(experiment)(state.variables("ema"), batch)
+
+    def draw(batch: dict[str, jax.Array]) -> tuple[jax.Array, ...]:
+        prepared = experiment.task.prepare(batch, stream_key(config.seed, "augmentation", 0))
+        method: Any = experiment.method
+        return prepared["input"], *method.start(prepared, stream_key(config.seed, "phases", 0))
+
+    drawn = jax.jit(draw, compiler_options=QUICK_OPTIONS)(batch)
     shares = [x.addressable_shards[0].data.size / x.size for x in jax.tree.leaves(state.params)]
-    return jax.device_get(
-        {
-            "state": dataclasses.asdict(state) | {"opt_state": jax.tree.leaves(state.opt_state)},
-            "history": history,
-            "counts": counts,
-            "predictions": predictions,
-            "phases": phases,
-            "input": prepared["input"],
-            "shares": shares,
-        }
-    )
+    leaves = jax.tree.leaves_with_path(state)
+    found = {
+        "state": {jax.tree_util.keystr(path): leaf for path, leaf in leaves},
+        "history": history,
+        "counts": counts,
+        "predictions": predictions,
+        "drawn": drawn,
+        "shares": shares,
+    }
+    return jax.device_get(found)
 
 
-def averaged(grads, specs):
+def averaged(grads: Any, specs: Any) -> Any:
     added = sharding.add_gradients(grads, specs)
-    return jax.tree.map(lambda x: x / jax.device_count(), added)
+    return jax.tree.map(lambda x: x / DEVICES, added)
 
 
-def main(devices: str, path: str, *jobs: str) -> None:
-    jax.config.update("jax_num_cpu_devices", int(devices))
+VARIANTS = {
+    "unchecked": ("wonn_jax.dist.mesh._check_vma", lambda _: False),
+    "mean": ("wonn_jax.train.step.add_gradients", averaged),
+    "seams": ("wonn_jax.dist.grid.shifted", lambda x, *_: jnp.zeros_like(x)),
+}
+
+
+def main(path: str, *jobs: str) -> None:
+    jax.config.update("jax_num_cpu_devices", DEVICES)
     jax.config.update("jax_enable_x64", True)
-    step.compiler_options = lambda _: QUICK
     results = {}
     for job in jobs:
-        case, sizes, variant = (*job.split(":"), "")[:3]
-        with pytest.MonkeyPatch.context() as patch:
-            if variant == "unchecked":
-                patch.setattr(sharding, "_check_vma", lambda _: False)
-            elif variant == "mean":
-                patch.setattr(step, "add_gradients", averaged)
-            elif variant == "seams":
-                patch.setattr(split_grid, "shifted", lambda x, *_: jnp.zeros_like(x))
-            results[job] = run(case, MeshConfig(*map(int, sizes.split(","))))
+        case, sizes, *variants = job.split(":")
+        with mock.patch("wonn_jax.train.step.compiler_options", lambda _: QUICK_OPTIONS):
+            patches = [mock.patch(*VARIANTS[variant]) for variant in variants]
+            for patch in patches:
+                patch.start()
+            results[job] = run(case, tuple(map(int, sizes.split(","))))
+            for patch in patches:
+                patch.stop()
     Path(path).write_bytes(pickle.dumps(results))
 
 

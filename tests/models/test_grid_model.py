@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs import QUICK_OPTIONS
 
 from wonn_jax import interaction_energy
+from wonn_jax.kernels.rotary import grid_positions
 from wonn_jax.models import GridModel
+from wonn_jax.nn.coupling import AttentionCoupling, norm_groups
 from wonn_jax.nn.phases import initial_phases
 from wonn_jax.rng import example_keys
 
@@ -25,10 +28,20 @@ def phases_of(tokens: jax.Array, width: int = 8, **kind) -> jax.Array:
     return initial_phases(keys, (*tokens.shape[1:], width), **kind)
 
 
+def answer(model: GridModel, variables, *args, **options):
+    """What the compiled network gives."""
+
+    def apply(variables, args):
+        return answer(model, variables, *args, **options)
+
+    return jax.jit(apply, compiler_options=QUICK_OPTIONS)(variables, args)
+
+
 @pytest.fixture(scope="module")
 def variables():
     tokens = tokens_of(3, 3)
-    return small().init(jax.random.key(0), tokens, phases_of(tokens))
+    init = jax.jit(small().init, compiler_options=QUICK_OPTIONS)
+    return init(jax.random.key(0), tokens, phases_of(tokens))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +62,7 @@ def test_parameter_counts_of_the_paper(fields, count):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 3), (4, 7), (1, 9)])
 def test_one_set_of_parameters_fits_any_board(variables, shape):
     tokens = tokens_of(*shape)
-    output = small().apply(variables, tokens, phases_of(tokens), trajectory=True, energies=True)
+    output = answer(small(), variables, tokens, phases_of(tokens), trajectory=True, energies=True)
     assert output.logits.shape == (2, *shape, 5)
     assert len(output.layers) == 2
     for layer in output.layers:
@@ -60,15 +73,16 @@ def test_one_set_of_parameters_fits_any_board(variables, shape):
 
 def test_nothing_is_recorded_unasked(variables):
     tokens = tokens_of(3, 4)
-    for layer in small().apply(variables, tokens, phases_of(tokens)).layers:
+    output = jax.eval_shape(small().apply, variables, tokens, phases_of(tokens))
+    for layer in output.layers:
         assert layer.trajectory is None and layer.energies is None
 
 
 def test_examples_do_not_see_each_other(variables):
     tokens = tokens_of(4, 5, batch=3)
     theta = phases_of(tokens)
-    together = small().apply(variables, tokens, theta, energies=True)
-    alone = small().apply(variables, tokens[1:2], theta[1:2], energies=True)
+    together = answer(small(), variables, tokens, theta, energies=True)
+    alone = answer(small(), variables, tokens[1:2], theta[1:2], energies=True)
     np.testing.assert_allclose(together.logits[1:2], alone.logits, atol=1e-5)
     np.testing.assert_allclose(
         together.layers[1].energies[:, 1:2], alone.layers[1].energies, rtol=1e-4, atol=1e-3
@@ -79,7 +93,7 @@ def test_initial_phases_matter_modulo_a_turn(variables):
     tokens = tokens_of(3, 3)
     theta = phases_of(tokens)
     answers = {
-        kind: small().apply(variables, tokens, x).logits
+        kind: answer(small(), variables, tokens, x).logits
         for kind, x in {
             "noise": theta,
             "turned": theta + 2 * jnp.pi,
@@ -95,8 +109,8 @@ def test_more_steps_at_inference_go_on_from_the_same_trajectory(variables):
     tokens = tokens_of(3, 3)
     theta = phases_of(tokens)
     model = small()
-    short = model.apply(variables, tokens, theta, trajectory=True).layers[0]
-    long = model.apply(variables, tokens, theta, steps=5, trajectory=True).layers[0]
+    short = answer(model, variables, tokens, theta, trajectory=True).layers[0]
+    long = answer(model, variables, tokens, theta, steps=5, trajectory=True).layers[0]
     np.testing.assert_allclose(long.trajectory[:3], short.trajectory, atol=1e-6)
     assert long.trajectory.shape[0] == 5
 
@@ -110,10 +124,7 @@ def test_first_energy_is_that_of_the_initial_phases(variables):
         "params": {k: v for k, v in variables["params"].items() if "_1" not in k},
         "batch_stats": {k: v for k, v in variables["batch_stats"].items() if k == "readout"},
     }
-    recorded = model.apply(params, tokens, theta, energies=True).layers[0].energies[0]
-
-    from wonn_jax.kernels.rotary import grid_positions
-    from wonn_jax.nn.coupling import AttentionCoupling, norm_groups
+    recorded = answer(model, params, tokens, theta, energies=True).layers[0].energies[0]
 
     coupling = AttentionCoupling(8, 2, groups=norm_groups(8))
     codes = coupling.position_codes(jnp.asarray(grid_positions(3, 4)))
@@ -134,7 +145,8 @@ def test_given_cells_are_injected_again_or_all(variables):
 
     def logits(**changes):
         given = changes.pop("given", None)
-        return small(**changes).apply(variables, tokens, theta, given=given).logits
+        run = answer(small(**changes), variables, tokens, theta, given=given)
+        return run.logits
 
     everywhere = logits()
     np.testing.assert_allclose(
@@ -148,26 +160,31 @@ def test_given_cells_are_injected_again_or_all(variables):
 
 def test_bfloat16_maps_keep_phases_and_energies_in_float32(variables):
     tokens = tokens_of(3, 3)
-    output = small(dtype=jnp.bfloat16).apply(
-        variables, tokens, phases_of(tokens), trajectory=True, energies=True
+    output = answer(
+        small(dtype=jnp.bfloat16),
+        variables,
+        tokens,
+        phases_of(tokens),
+        trajectory=True,
+        energies=True,
     )
     for layer in output.layers:
         assert layer.trajectory.dtype == layer.energies.dtype == jnp.float32
     assert output.logits.dtype == jnp.float32
-    exact = small().apply(variables, tokens, phases_of(tokens)).logits
+    exact = answer(small(), variables, tokens, phases_of(tokens)).logits
     np.testing.assert_allclose(output.logits, exact, atol=0.1)
 
 
 def test_training_moves_the_statistics_and_evaluation_does_not(variables):
     tokens = tokens_of(3, 3)
     theta = phases_of(tokens)
-    _, updates = small().apply(variables, tokens, theta, train=True, mutable=["batch_stats"])
+    _, updates = answer(small(), variables, tokens, theta, train=True, mutable=["batch_stats"])
     moved = jax.tree.map(
         lambda x, y: bool((x != y).any()), updates["batch_stats"], variables["batch_stats"]
     )
     assert all(jax.tree.leaves(moved))
     with pytest.raises(Exception, match="batch_stats"):  # immutable unless asked for
-        small().apply(variables, tokens, theta, train=True)
+        answer(small(), variables, tokens, theta, train=True)
 
 
 def test_gradients_reach_every_parameter(variables):
@@ -183,7 +200,7 @@ def test_gradients_reach_every_parameter(variables):
         )
         return jnp.square(output.logits).sum()
 
-    grads = jax.grad(loss)(variables["params"])
+    grads = jax.jit(jax.grad(loss), compiler_options=QUICK_OPTIONS)(variables["params"])
     silent = [
         jax.tree_util.keystr(path)
         for path, g in jax.tree_util.tree_leaves_with_path(grads)

@@ -1,9 +1,12 @@
 """The network for pictures: counts, shapes, what it records, what its answers depend on."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs import QUICK_OPTIONS
 
 from wonn_jax.models.image import KERNELS, ImageModel, layer_widths
 from wonn_jax.nn.phases import initial_phases
@@ -58,11 +61,16 @@ def variables():
 
 @pytest.fixture(scope="module")
 def logits(variables):
-    return jax.jit(small().apply)(variables, *inputs(small())).logits
+    return answer(small(), variables, *inputs(small())).logits
 
 
 def answer(model: ImageModel, variables, *args, **options):
-    return jax.jit(lambda *args: model.apply(variables, *args, **options))(*args)
+    """What the compiled network gives."""
+
+    def apply(variables, args):
+        return model.apply(variables, *args, **options)
+
+    return jax.jit(apply, compiler_options=QUICK_OPTIONS)(variables, args)
 
 
 MLP = {"interaction": "mlp"}
@@ -216,7 +224,7 @@ def test_one_set_of_parameters_fits_any_picture(variables):
 
 def test_initial_phases_matter_modulo_a_turn(variables, logits):
     images, theta = inputs(small())
-    run = jax.jit(small().apply)
+    run = jax.jit(small().apply, compiler_options=QUICK_OPTIONS)
     np.testing.assert_allclose(run(variables, images, theta + 2 * jnp.pi).logits, logits, atol=1e-4)
     assert np.abs(run(variables, images, 0 * theta).logits - logits).max() > 1e-3
     assert np.abs(run(variables, images + 1, theta).logits - logits).max() > 1e-3
@@ -246,7 +254,7 @@ def test_phases_enter_the_next_layer_by_the_transition(variables):
 def test_padding_is_unseen_by_batch_norm(variables):
     images, theta = inputs(small())
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK_OPTIONS)
     def train(images, theta, weight):
         output, after = small().apply(
             variables, images, theta, weight=weight, train=True, mutable=["batch_stats"]
@@ -291,7 +299,7 @@ def test_gradients_reach_every_parameter(fields, train):
     model = small(**fields)
     variables, batch = weights(model), inputs(model)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK_OPTIONS)
     @jax.grad
     def gradient(params):
         given = {**variables, "params": params}

@@ -1,10 +1,13 @@
 """The residual baseline: counts, shapes, padding, statistics, gradients."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs import QUICK_OPTIONS
 
 from wonn_jax.models.resnet import ResNet
 
@@ -17,21 +20,19 @@ def pictures(batch: int = 4, side: int = 16, dtype=np.float32) -> np.ndarray:
     return np.random.default_rng(3).normal(size=(batch, side, side, 3)).astype(dtype)
 
 
-def phases(batch: int = 4) -> jax.Array:
-    return jnp.zeros((batch, *small().phase_shape((16, 16, 3))))
+quick_jit = functools.partial(jax.jit, compiler_options=QUICK_OPTIONS)
 
 
 @pytest.fixture(scope="module")
 def variables():
-    return jax.jit(small().init)(jax.random.key(0), pictures(), phases())
+    return quick_jit(small().init)(jax.random.key(0), pictures())
 
 
 @pytest.mark.parametrize(("classes", "count"), [(10, 11_173_962), (100, 11_220_132)])
 def test_parameter_counts_of_resnet_18(classes, count):
     model = ResNet(classes=classes)
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    theta = jax.ShapeDtypeStruct((1, *model.phase_shape((32, 32, 3))), jnp.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), images, theta)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
     assert sum(x.size for x in jax.tree.leaves(shapes["params"])) == count
 
 
@@ -43,12 +44,12 @@ def block_norm(module, method: str) -> bool:
 def test_shapes_at_32(dtype):
     model = ResNet(classes=5, width=4, dtype=dtype)
 
-    def run(images, theta):
+    def run(images):
         key = jax.random.key(0)
-        return model.init_with_output(key, images, theta, capture_intermediates=block_norm)
+        return model.init_with_output(key, images, capture_intermediates=block_norm)
 
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
-    output, variables = jax.eval_shape(run, images, jax.ShapeDtypeStruct((2, 0), jnp.float32))
+    output, variables = jax.eval_shape(run, images)
     assert output.logits.shape == (2, 5) and output.logits.dtype == jnp.float32
     assert output.layers == ()
     for stage, (side, width) in enumerate([(32, 4), (16, 8), (8, 16), (4, 32)]):
@@ -61,8 +62,13 @@ def test_stride_two_pads_the_first_row_and_column():
     """Where the side is even, padding that only keeps the size would be at the other end."""
     model = small(blocks=(0, 1))
     images = pictures(1, 6)
-    variables = model.init(jax.random.key(0), images)
-    _, seen = model.apply(variables, images, mutable=["intermediates"], capture_intermediates=True)
+    variables = quick_jit(model.init)(jax.random.key(0), images)
+
+    @quick_jit
+    def run(images):
+        return model.apply(variables, images, mutable=["intermediates"], capture_intermediates=True)
+
+    _, seen = run(images)
     (stem,) = seen["intermediates"]["stem_norm"]["__call__"]
     (out,) = seen["intermediates"]["stage_1_block_0_conv_1"]["__call__"]
     kernel = variables["params"]["stage_1_block_0_conv_1"]["kernel"]
@@ -74,8 +80,11 @@ def test_stride_two_pads_the_first_row_and_column():
 
 
 def test_statistics_move_in_training_only(variables):
-    frozen = small().apply(variables, pictures(), phases(), mutable=["batch_stats"])[1]
-    moved = small().apply(variables, pictures(), phases(), train=True, mutable=["batch_stats"])[1]
+    @functools.partial(quick_jit, static_argnames="train")
+    def statistics(images, train):
+        return small().apply(variables, images, train=train, mutable=["batch_stats"])[1]
+
+    frozen, moved = (statistics(pictures(), train=train) for train in (False, True))
     before = variables["batch_stats"]
     jax.tree.map(np.testing.assert_array_equal, frozen.get("batch_stats", before), before)
     for norm, old in before.items():
@@ -88,10 +97,11 @@ def test_statistics_move_in_training_only(variables):
 def test_padding_is_unseen(variables):
     images, weight = pictures(), np.array([1, 1, 1, 0], np.float32)
 
+    @quick_jit
     def run(images, weight=None):
         model = small()
         options = {"train": True, "mutable": ["batch_stats"]}
-        return model.apply(variables, images, phases(len(images)), weight=weight, **options)
+        return model.apply(variables, images, weight=weight, **options)
 
     padded, stats = run(images, weight)
     alone, expected = run(images[:3])
@@ -102,7 +112,7 @@ def test_padding_is_unseen(variables):
 def test_gradient_reaches_every_parameter(variables):
     target = jnp.arange(4) % 5
 
-    @jax.jit
+    @quick_jit
     @jax.grad
     def gradient(params):
         output, _ = small().apply(
@@ -115,7 +125,8 @@ def test_gradient_reaches_every_parameter(variables):
 
 
 def test_weights_start_as_he_and_norms_at_one():
-    params = jax.jit(small(width=32, blocks=(0, 1)).init)(jax.random.key(0), pictures())["params"]
+    params = quick_jit(small(width=32, blocks=(0, 1)).init)(jax.random.key(0), pictures())
+    params = params["params"]
     kernel = params["stage_1_block_0_conv_1"]["kernel"]
     assert kernel.shape == (3, 3, 32, 64)
     np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (9 * 64)), rtol=0.02)  # fan out

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wonn_jax.config import EmaConfig
-from wonn_jax.train.ema import ema_decay, update_ema
+from wonn_jax.train.ema import EmaConfig, ema_decay, update_ema
 
 PAPER = EmaConfig(decay=0.995, every=10, after=100)
 

@@ -3,9 +3,12 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from cards import card, changed
+from miniatures import miniature
 
-from wonn_jax import config as configuration
-from wonn_jax.train.experiment import CompiledStep, Experiment, device_line
+from wonn_jax.train.card import freeze
+from wonn_jax.train.experiment import CompiledStep, Experiment
+from wonn_jax.train.summary import device_line
 
 
 def test_a_step_is_compiled_once_and_takes_one_shape():
@@ -27,29 +30,24 @@ def test_a_step_is_compiled_once_and_takes_one_shape():
         step(jnp.ones(4))
 
 
-def profiled(start: int, steps: int) -> configuration.Config:
-    config = configuration.default_config()
-    config.train.length = "20 steps"
-    config.profile.start, config.profile.steps = start, steps
-    return configuration.freeze(config)
+def profiled(start: int, steps: int) -> Experiment:
+    changes = {"profile__start": start, "profile__steps": steps}
+    return Experiment(miniature("maze", train__length="20 steps", **changes), 1000)
 
 
 def test_a_trace_beyond_the_run():
-    Experiment(profiled(15, 5), 1000)
-    Experiment(profiled(100, 0), 1000)  # none
+    profiled(15, 5).check()
+    profiled(100, 0).check()  # none
     with pytest.raises(ValueError, match=r"up to step 23, but the run has 20; try .*start=15\."):
-        Experiment(profiled(18, 5), 1000)
+        profiled(18, 5).check()
     with pytest.raises(ValueError, match=r"start=0 --config\.profile\.steps=20\."):
-        Experiment(profiled(0, 30), 1000)
+        profiled(0, 30).check()
 
 
 @pytest.mark.parametrize("field", ["profile.start", "profile.steps", "log.peak_flops"])
 def test_negative_numbers(field):
-    config = configuration.default_config()
-    group, name = field.split(".")
-    config[group][name] = -1
     with pytest.raises(ValueError, match=rf"config\.{field}=-1.* must be at least 0"):
-        configuration.freeze(config)
+        miniature("maze", **{field.replace(".", "__"): -1})
 
 
 @pytest.mark.parametrize(
@@ -70,32 +68,29 @@ def test_negative_numbers(field):
             r"1, 2, 3, 5, 6, 10, 15, 30: --config\.mesh\.grid=3\.",
         ),
         (
-            {"task": "image", "mesh.grid": 2, "data.image_size": 28, "model.patch": 2}
-            | {"model.group": 4},
+            {"mesh.grid": 2, "data.image_size": 28, "model.patch": 2, "model.group": 4},
             r"data\.image_size=28 in patches of 2 and groups of 4 into equal rows; it can be 1:",
         ),
         (
-            {"task": "image", "mesh.grid": 2, "model.name": "resnet"},
-            r"splits the cells of Winfree networks, not of config\.model\.name='resnet'",
+            {"mesh.grid": 2, "model.blocks": (1,)},
+            r"mesh\.grid=2 splits the cells of oscillators over devices, which config\.model\.name="
+            r"'resnet' does not support: --config\.mesh\.grid=1",
         ),
     ],
 )
 def test_a_mesh_that_does_not_fit(fields, reason):
     """Four devices: what is wrong with the mesh, and what to type."""
-    config = configuration.default_config()
-    if fields.get("task") == "image":
-        config.train.last_batch = "drop"
-    with config.unlocked():
-        for name, value in fields.items():
-            group, _, field = name.rpartition(".")
-            (config[group] if group else config)[field] = value
+    name: tuple[str, ...] = ("maze_hard",)
+    if "model.patch" in fields:
+        name = ("cifar10",)
+    if "model.blocks" in fields:
+        name = ("cifar10", "resnet18")
+    changes = {field.replace(".", "__"): value for field, value in fields.items()}
     with pytest.raises(ValueError, match=reason):
-        Experiment(configuration.freeze(config), 1000)
+        Experiment(freeze(changed(card(*name), **changes)), 1000).check()
 
 
 def test_the_line_of_devices_tells_the_mesh():
-    config = configuration.default_config()
-    assert "mesh" not in device_line(Experiment(configuration.freeze(config)).mesh)
-    config.mesh.fsdp = config.mesh.grid = 2
-    line = device_line(Experiment(configuration.freeze(config)).mesh)
+    assert "mesh" not in device_line(Experiment(miniature("maze")).mesh)
+    line = device_line(Experiment(miniature("maze", mesh__fsdp=2, mesh__grid=2)).mesh)
     assert line.startswith("4 × cpu, mesh fsdp 2 × grid 2 (jax")

@@ -3,15 +3,16 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from cards import card, changed
 from jax import lax
 from jax.interpreters import partial_eval
+from miniatures import miniature
 
-from wonn_jax import config as configuration
 from wonn_jax.kernels.cpu.convolution import convolve
-from wonn_jax.models import build
+from wonn_jax.train.card import freeze
 from wonn_jax.train.experiment import Experiment
 from wonn_jax.train.flops import TRAINING, count_operations, forward_operations
-from wonn_jax.train.step import init_variables
+from wonn_jax.train.state import blank_batch
 
 
 def count(function, *shapes) -> int:
@@ -85,13 +86,12 @@ def test_what_cannot_be_counted_is_refused():
         count(call, (8, 8))
 
 
-def maze(**model):
-    config = configuration.default_config()
-    config.data.height, config.data.width = 6, 5
-    config.model.width, config.model.heads, config.model.layers = 16, 2, 2
-    config.model.steps = (2, 5)
-    config.model.update(model)
-    return configuration.freeze(config)
+SMALL = {"model__width": 16, "model__heads": 2, "model__layers": 2}
+
+
+def maze(**changes):
+    board = {"data__height": 6, "data__width": 5, "model__steps": (2, 5)}
+    return miniature("maze", **board, **SMALL, **changes)
 
 
 def test_a_network_for_boards_by_hand():
@@ -102,40 +102,31 @@ def test_a_network_for_boards_by_hand():
     frequency = 2 * n * (9 * 2 * c) * c  # 3×3, phases and frequencies
     phase = 2 * (2 * n * (9 * c) * c)  # 3×3, once of the cos and once of the sin
     readout = 2 * n * c * (2 * c) + 2 * n * (9 * 2 * c) * c  # 1×1, 3×3
-    config = maze()
-    task, model = build(config)
-    head = 2 * n * c * len(task.classes)
-    assert len(task.classes) == classes
-    counted = forward_operations(model, task, config)
+    experiment = Experiment(maze())
+    assert experiment.task.examples.classes == classes
+    head = 2 * n * c * classes
+    counted = forward_operations(experiment.alone, experiment.task)
+    assert counted == experiment.forward_flops
     assert counted == (2 + 5) * step + frequency + phase + readout + head
 
 
 def test_kernel_and_recomputation_do_not_count():
     """They change what a device does, not what the model is."""
     counts = set()
-    for changes in ({}, {"attention": "plain"}, {"remat": 0}, {"remat": 3}):
-        config = maze(**changes)
-        counts.add(Experiment(config).forward_flops)
+    for changes in ({}, {"model__attention": "plain"}, {"model__remat": 0}, {"model__remat": 3}):
+        counts.add(Experiment(maze(**changes)).forward_flops)
     assert len(counts) == 1
 
 
 @pytest.mark.parametrize("task", ["maze", "image"])
 def test_a_training_step_is_three_forward_passes(task):
     """But for the input of the first layers, with respect to which nobody differentiates."""
-    config = configuration.default_config()
-    if task == "image":
-        config.task, config.data.image_size, config.model.interaction = "image", 8, "trig"
-    else:
-        config.data.height = config.data.width = 6
-    config.model.width, config.model.heads, config.model.layers = 16, 2, 2
-    config.model.steps, config.model.remat, config.model.attention = (3,), 0, "plain"
-    frozen = configuration.freeze(config)
-    objective, model = build(frozen)
-    batch = objective.abstract_batch(frozen, 1)
-    inputs = jax.eval_shape(
-        lambda: objective.prepare({k: jnp.zeros(x.shape, x.dtype) for k, x in batch.items()})
-    )["input"]
-    variables = jax.eval_shape(lambda: init_variables(model, objective, frozen))
+    size = {"data__image_size": 8} if task == "image" else {"data__height": 6, "data__width": 6}
+    plain = {"model__remat": 0, "model__attention": "plain"}
+    experiment = Experiment(miniature(task, **size, **SMALL, **plain))
+    model = experiment.alone.model
+    inputs = jax.eval_shape(lambda: blank_batch(experiment.task, 1))["input"]
+    variables = experiment.abstract_variables
 
     def loss(params, stats, inputs):
         theta = jnp.zeros((1, *model.phase_shape(inputs.shape[1:])))
@@ -144,13 +135,12 @@ def test_a_training_step_is_three_forward_passes(task):
     traced = jax.make_jaxpr(jax.grad(loss))(variables["params"], variables["batch_stats"], inputs)
     # Without the values of functions of which only the derivative is used.
     used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(traced.out_avals))
-    forward = forward_operations(model, objective, frozen)
+    forward = forward_operations(experiment.alone, experiment.task)
     assert 0.9 * TRAINING * forward < count_operations(used) <= TRAINING * forward
 
 
 def test_residual_network():
     """He et al. count 0.56 G multiply-adds for the CIFAR form of ResNet-18."""
-    config = configuration.default_config()
-    config.task, config.model.name, config.model.width = "image", "resnet", 64
-    operations = Experiment(configuration.freeze(config)).forward_flops
+    config = freeze(changed(card("cifar10", "resnet18"), model__precision="float32"))
+    operations = Experiment(config).forward_flops
     assert operations == pytest.approx(2 * 0.56e9, rel=0.01)

@@ -2,8 +2,8 @@
 
 import jax
 import pytest
+from miniatures import miniature
 
-from wonn_jax import config as configuration
 from wonn_jax.train.experiment import Experiment
 from wonn_jax.train.hardware import peak_flops
 
@@ -34,7 +34,6 @@ def test_peaks(kind, bfloat16, float32):
 
 
 def test_a_given_peak_is_that_of_one_device():
-    config = configuration.default_config()
-    assert Experiment(configuration.freeze(config)).peak_flops is None  # a CPU
-    config.log.peak_flops = 2e10
-    assert Experiment(configuration.freeze(config)).peak_flops == len(jax.devices()) * 2e10
+    assert Experiment(miniature("maze")).peak_flops is None  # a CPU
+    found = Experiment(miniature("maze", log__peak_flops=2e10)).peak_flops
+    assert found == len(jax.devices()) * 2e10

@@ -1,36 +1,26 @@
-"""A run on pictures from the outside: files, resuming with augmentation, batches, pictures."""
+"""A run on images from the outside: files, resuming with augmentation, batches."""
 
 import json
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from absl import flags
+from cards import card, changed
 from PIL import Image
+from runs import arrays, quickly
 
-from wonn_jax import config as configuration
-from wonn_jax.data import load_source
 from wonn_jax.data.pipeline import train_batches
-from wonn_jax.train import loop as train
-from wonn_jax.train import step
-from wonn_jax.train.checkpoint import Checkpoints, flatten
-from wonn_jax.train.experiment import Experiment
+from wonn_jax.train.card import Config, freeze
+from wonn_jax.train.loop import train
 from wonn_jax.train.metrics import read_lines
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These programs run for milliseconds and would be compiled for seconds."""
-    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "compiler_options", lambda _: options)
-        yield
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """48 and 16 pictures in the size of CIFAR, each of the colour of its class and some noise."""
+    """48 and 16 images in the size of CIFAR, each of the colour of its class and some noise."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     colours = rng.integers(40, 216, (10, 1, 1, 3))
@@ -41,32 +31,39 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
-def tiny(data: Path, **changes) -> configuration.Config:
-    config = configuration.default_config()
-    config.task = "image"
-    config.data.path, config.data.name = str(data), "cifar10"
-    config.data.mean, config.data.deviation = (0.5,) * 3, (0.25,) * 3
-    config.augment.crop_scale, config.augment.flip, config.augment.augmix = 0.5, True, True
-    config.augment.jitter = (0.4, 0.4, 0.4, 0.1)
-    config.augment.erasing, config.augment.cutmix = 0.5, 0.8
-    config.model.width, config.model.heads, config.model.patch = 8, 2, 8
-    config.model.layers, config.model.steps = 1, (1,)
-    config.train.batch_size, config.train.length = 16, "6 steps"
-    config.train.last_batch, config.train.label_smoothing = "drop", 0.1
-    config.ema.after, config.ema.every = 1, 1
-    config.eval.every, config.eval.batch_size, config.eval.pictures = "3 steps", 16, 4
-    config.checkpoint.every, config.log.every = "3 steps", "1 steps"
-    config.log.tensorboard = False
-    for name, value in changes.items():
-        group, _, field = name.rpartition("__")
-        (config[group] if group else config)[field] = value
-    return configuration.freeze(config)
+def tiny(data: Path, **changes) -> Config:
+    settings = {
+        "task__label_smoothing": 0.1,
+        "data__path": str(data),
+        "data__mean": (0.5,) * 3,
+        "data__std": (0.25,) * 3,
+        "augment__crop_scale": 0.5,
+        "augment__erasing": 0.5,
+        "augment__cutmix": 0.8,
+        "model__width": 8,
+        "model__heads": 2,
+        "model__patch": 8,
+        "model__layers": 1,
+        "model__steps": (1,),
+        "train__batch_size": 16,
+        "train__length": "6 steps",
+        "ema__after": 1,
+        "ema__every": 1,
+        "eval__every": "3 steps",
+        "eval__batch_size": 16,
+        "eval__pictures": 4,
+        "checkpoint__every": "3 steps",
+        "log__every": "1 steps",
+        "log__tensorboard": False,
+    }
+    return freeze(changed(card("cifar10"), **(settings | changes)))
 
 
 @pytest.fixture(scope="module")
-def finished(data, tmp_path_factory) -> Path:
+def finished(data, compiled, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("finished")
-    train(tiny(data), workdir)
+    with quickly(compiled):
+        train(tiny(data), workdir)
     return workdir
 
 
@@ -100,15 +97,6 @@ def test_pictures_of_a_run(finished):
         assert image.format == "PNG" and image.size == (660, 247)  # one row of four
 
 
-def arrays(config: configuration.Config, workdir: Path) -> dict[str, np.ndarray]:
-    """All arrays of the last checkpoint."""
-    like = Experiment(config).abstract_state()
-    with Checkpoints(workdir / "checkpoints", 3) as checkpoints:
-        restored = checkpoints.restore(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
-    assert restored is not None and restored.step == 6
-    return {name: np.asarray(x) for name, x in flatten(restored.state).items()}
-
-
 def test_resumed_equals_undisturbed(data, finished, tmp_path, capsys):
     """Augmentation, erasing and CutMix of step 4 do not ask what was before."""
     train(tiny(data, train__length="3 steps", eval__pictures=0), tmp_path)
@@ -118,7 +106,7 @@ def test_resumed_equals_undisturbed(data, finished, tmp_path, capsys):
     assert "step 3, resumed from" in capsys.readouterr().out
     lines = (tmp_path / "metrics.jsonl").read_bytes()
     assert lines == (finished / "metrics.jsonl").read_bytes()
-    ours, theirs = arrays(tiny(data), tmp_path), arrays(tiny(data), finished)
+    ours, theirs = (arrays(workdir, tiny(data), 6) for workdir in (tmp_path, finished))
     assert ours.keys() == theirs.keys()
     for name, x in ours.items():
         np.testing.assert_array_equal(x, theirs[name], err_msg=name)
@@ -131,7 +119,7 @@ def test_resumed_equals_undisturbed(data, finished, tmp_path, capsys):
 def batches(data: Path, *, start: int = 0, stop: int = 6, **rest):
     config = tiny(data)
     found = train_batches(
-        load_source(config, "train"),
+        config.data.load("train", config.augment),
         seed=config.seed,
         start=start,
         stop=stop,

@@ -8,16 +8,14 @@ import numpy as np
 import optax
 import pytest
 
-from wonn_jax.config import OptimizerConfig
-from wonn_jax.train.optim import make_optimizer, make_schedule
+from wonn_jax.train.optim import Adam, AdamW, OptimizerConfig, freeze_some
 
 PEAK, END = 1e-3, 1e-6
-BASE = OptimizerConfig(learning_rate=PEAK, end_learning_rate=END)
+BASE = Adam(learning_rate=PEAK, end_learning_rate=END)
 
 
 def rates(steps: int, count: int | None = None, **settings) -> np.ndarray:
-    config = dataclasses.replace(BASE, **settings)
-    schedule = make_schedule(config, steps=steps, steps_per_epoch=16)
+    schedule = dataclasses.replace(BASE, **settings).make_schedule(steps, steps_per_epoch=16)
     return np.asarray(jax.vmap(schedule)(jnp.arange(count or steps)))
 
 
@@ -83,7 +81,7 @@ def test_what_does_not_fit_into_the_run(settings):
 
 
 def run(config: OptimizerConfig, gradients: np.ndarray, start: np.ndarray, rate=0.1):
-    optimizer = make_optimizer(config, lambda count: rate / (1 + count))
+    optimizer = config.build(lambda count: rate / (1 + count))
     params = {"kernel": jnp.asarray(start[:-1]), "bias": jnp.asarray(start[-1:])}
     state = optimizer.init(params)
 
@@ -118,11 +116,11 @@ GRADIENTS = RNG.normal(size=(12, 5)).astype(np.float32)
 @pytest.mark.parametrize(
     "config, reference",
     [
-        (OptimizerConfig(), {}),
-        (OptimizerConfig(b1=0.5, b2=0.9, eps=1e-2), {"b1": 0.5, "b2": 0.9, "eps": 1e-2}),
-        (OptimizerConfig(name="adamw", weight_decay=0.3), {"decay": 0.3}),
-        (OptimizerConfig(clip_norm=0.5, eps=0.1), {"clip": 0.5, "eps": 0.1}),
-        (OptimizerConfig(name="adamw", clip_norm=2.0, eps=0.1), {"clip": 2.0, "eps": 0.1}),
+        (Adam(), {}),
+        (Adam(b1=0.5, b2=0.9, eps=1e-2), {"b1": 0.5, "b2": 0.9, "eps": 1e-2}),
+        (AdamW(weight_decay=0.3), {"decay": 0.3}),
+        (Adam(clip_norm=0.5, eps=0.1), {"clip": 0.5, "eps": 0.1}),
+        (AdamW(clip_norm=2.0, eps=0.1), {"clip": 2.0, "eps": 0.1}),
     ],
     ids=["adam", "betas", "adamw", "clip", "adamw-clip"],
 )
@@ -133,7 +131,7 @@ def test_optimizer_is_its_equations(config, reference):
 
 
 def test_decay_shrinks_every_parameter_without_gradients():
-    config = OptimizerConfig(name="adamw", weight_decay=0.5)
+    config = AdamW(weight_decay=0.5)
     result = run(config, np.zeros((1, 5), np.float32), START)
     np.testing.assert_allclose(result, START * (1 - 0.1 * 0.5), rtol=1e-6)
 
@@ -142,7 +140,17 @@ def test_clipping_is_of_the_whole_gradient_and_off_at_zero():
     """Adam forgets the length of its first gradient, so eps is made to remember it."""
     gradient = np.array([[3, 0, 0, 0, 4]], np.float32)  # length 5, over two parameters
     for clip, share in ((0.0, 1.0), (10.0, 1.0), (1.0, 0.2)):
-        config = OptimizerConfig(eps=1e3, clip_norm=clip)
+        config = Adam(eps=1e3, clip_norm=clip)
         moved = run(config, gradient, np.zeros(5, np.float32))
         g = gradient[0] * share
         np.testing.assert_allclose(moved, -0.1 * g / (np.abs(g) + 1e3), rtol=1e-4)
+
+
+def test_frozen_parameters_stay():
+    optimizer = freeze_some(Adam().build(lambda _: 0.1), {"kernel": "train", "bias": "freeze"})
+    params = {"kernel": jnp.ones(3), "bias": jnp.ones(2)}
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.1, rtol=1e-5)
+    np.testing.assert_array_equal(updates["bias"], 0)
+    plain = Adam().build(lambda _: 0.1)
+    assert freeze_some(plain, None) is plain
