@@ -9,9 +9,9 @@ C 32, L 2, T 3, 61,578 parameters: 98.6 % of 360 unseen digits right (raw and EM
 import ml_collections
 
 from wonn_jax.data import Digits, ImageAugmentation
-from wonn_jax.dist.devices import DeviceConfig
 from wonn_jax.evaluators import OSCILLATORS
 from wonn_jax.models.image import ImageConfig
+from wonn_jax.parallel.devices import DeviceConfig
 from wonn_jax.tasks import ImageConfig as ImageTask
 from wonn_jax.train.batches import TrainConfig
 from wonn_jax.train.card import Config, card

@@ -19,9 +19,9 @@ import dataclasses
 import ml_collections
 
 from wonn_jax.data import Mazes
-from wonn_jax.dist.devices import DeviceConfig
 from wonn_jax.evaluators import OSCILLATORS
 from wonn_jax.models.grid import GridConfig
+from wonn_jax.parallel.devices import DeviceConfig
 from wonn_jax.tasks import MazeConfig
 from wonn_jax.train.batches import TrainConfig
 from wonn_jax.train.card import Config, card

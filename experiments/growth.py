@@ -133,8 +133,8 @@ def attention_temporaries(batch: int, tokens: int, settings: Settings) -> int | 
     import jax
     import jax.numpy as jnp
 
-    from wonn_jax.dist.mesh import compiler_options
     from wonn_jax.kernels.attention import attention
+    from wonn_jax.parallel.mesh import compiler_options
 
     heads = settings["heads"]
     shape = (batch, tokens, heads, settings["width"] // heads)
@@ -164,7 +164,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     import dataclasses
 
     from wonn_jax.config import freeze
-    from wonn_jax.dist import mesh as sharding
+    from wonn_jax.parallel import mesh as sharding
     from wonn_jax.train.experiment import Experiment
 
     if jax.device_count() != settings["devices"]:

@@ -160,7 +160,7 @@ def _results(arguments: list[list[str]]) -> list[Any]:
 
 def _agree(coordinator: str, index: int, count: int) -> None:
     """Measures `COSTS` in one of several processes."""
-    from wonn_jax.dist import hosts
+    from wonn_jax.parallel import hosts
     from wonn_jax.train.agenda import Agenda
 
     hosts.join(coordinator, index, count)
@@ -192,7 +192,7 @@ def _one(began: float) -> None:
 
     from wonn_jax import main
     from wonn_jax.data.maze import Mazes
-    from wonn_jax.dist import hosts
+    from wonn_jax.parallel import hosts
     from wonn_jax.tools import launch
     from wonn_jax.tools.flags import parse_flags
     from wonn_jax.train import loop as train

@@ -186,8 +186,8 @@ def read_by_hosts(job: Job) -> dict[str, int]:
     import numpy as np
     from jax.experimental import topologies
 
-    from wonn_jax.dist import mesh as sharding
-    from wonn_jax.dist.mesh import MeshConfig
+    from wonn_jax.parallel import mesh as sharding
+    from wonn_jax.parallel.mesh import MeshConfig
 
     devices = topologies.get_topology_desc(PODS[job.pod].topology, "tpu").devices
     placed = sharding.by_row(sharding.make_mesh(MeshConfig(**job.axes), devices))

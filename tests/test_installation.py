@@ -56,7 +56,7 @@ def test_research_code_needs_jax_flax_and_numpy(module):
 def test_a_network_runs_without_the_extra():
     found = run(
         "import jax, jax.numpy as jnp\n"
-        "from wonn_jax.examples import Boards\n"
+        "from wonn_jax.common.examples import Boards\n"
         "from wonn_jax.models.grid import GridConfig\n"
         "model = GridConfig(width=8, heads=2, steps=(2,)).build(Boards(3, 3, 4, 5))\n"
         "tokens = jnp.zeros((1, 3, 3), int)\n"

@@ -22,7 +22,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from wonn_jax.checks import one_of
+from wonn_jax.common.checks import one_of
 
 T = TypeVar("T")
 _registry: dict[str, dict[str, type["Component"]]] = {}

@@ -6,8 +6,8 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from wonn_jax.dist import hosts
 from wonn_jax.evaluators.run import run_eval
+from wonn_jax.parallel import hosts
 from wonn_jax.tools.describe import run_describe
 from wonn_jax.tools.flags import check_overrides, parse_flags
 from wonn_jax.tools.launch import fail, prepare_devices

@@ -10,7 +10,7 @@ import logging
 import sys
 from pathlib import Path
 
-from wonn_jax.files import write_atomically
+from wonn_jax.common.files import write_atomically
 from wonn_jax.tools.report.page import report_page
 
 

@@ -72,7 +72,7 @@ def jax_side(job: Job) -> Side:
     import ml_collections
 
     from wonn_jax.config import freeze
-    from wonn_jax.dist import mesh as sharding
+    from wonn_jax.parallel import mesh as sharding
     from wonn_jax.train.experiment import Experiment
 
     def peak() -> int:

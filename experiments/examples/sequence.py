@@ -24,12 +24,12 @@ import optax
 from jax import Array
 
 from wonn_jax import evolve
+from wonn_jax.common.rng import example_keys, stream_key
 from wonn_jax.nn.coupling import AttentionCoupling, causal_mask
 from wonn_jax.nn.interactions import trigonometric
 from wonn_jax.nn.layers import dense
 from wonn_jax.nn.phases import initial_phases
 from wonn_jax.nn.transitions import PhaseEmbedding
-from wonn_jax.rng import example_keys, stream_key
 
 ALPHABET = " 0123456789+=."  # ' ' pads, '.' ends the answer
 PADDING, EQUALS = 0, ALPHABET.index("=")

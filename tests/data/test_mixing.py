@@ -10,8 +10,8 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from wonn_jax.common.rng import example_keys
 from wonn_jax.data.mixing import cutmix, normalise, random_erasing
-from wonn_jax.rng import example_keys
 
 # Nearly all of the time goes into compiling, so every program serves several tests and is not
 # optimised.

@@ -10,7 +10,7 @@ import pytest
 from miniatures import Experiment, fresh_variables, miniature, random_batch
 from runs import QUICK_OPTIONS
 
-from wonn_jax.dist.mesh import MeshConfig
+from wonn_jax.common.rng import stream_key
 from wonn_jax.evaluators.adaptive import (
     AdaptiveConfig,
     Answers,
@@ -19,7 +19,7 @@ from wonn_jax.evaluators.adaptive import (
     table,
 )
 from wonn_jax.models.base import Stop
-from wonn_jax.rng import stream_key
+from wonn_jax.parallel.mesh import MeshConfig
 
 MAX_STEPS = 12
 

@@ -13,6 +13,7 @@ from PIL import Image
 from runs import QUICK_OPTIONS, command, run
 
 from wonn_jax import solve
+from wonn_jax.common.rng import stream_key
 from wonn_jax.evaluators.voting import (
     RULES,
     Votes,
@@ -24,7 +25,6 @@ from wonn_jax.evaluators.voting import (
     summarise,
     table,
 )
-from wonn_jax.rng import stream_key
 
 
 def test_numbers_of_steps_and_groups():

@@ -348,7 +348,7 @@ def test_slurm_job_with_other_numbers_of_tasks_and_gpus():
 
 def test_open_mpi_says_who_is_who(tmp_path):
     """Two processes that JAX itself takes for an Open MPI job."""
-    worker = [sys.executable, str(ROOT / "tests" / "dist" / "host_worker.py"), "join_only"]
+    worker = [sys.executable, str(ROOT / "tests" / "parallel" / "host_worker.py"), "join_only"]
     job = int(free_job()) * 2**12
     processes = [
         start(

@@ -9,8 +9,8 @@ import pytest
 from experiments import pod_check
 from experiments.pod_check import MODELS, MODES, PODS, Job, jobs
 from wonn_jax.config import check_grid, freeze
-from wonn_jax.dist import mesh as sharding
-from wonn_jax.dist.mesh import MeshConfig
+from wonn_jax.parallel import mesh as sharding
+from wonn_jax.parallel.mesh import MeshConfig
 
 PLANNED = list(jobs(list(MODELS), list(PODS), list(MODES)))
 FOUND = {

@@ -9,10 +9,10 @@ import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.dist.placement import Placement
 from wonn_jax.kernels.cpu import convolution
 from wonn_jax.kernels.cpu.convolution import convolve
 from wonn_jax.nn.layers import conv
+from wonn_jax.parallel.placement import Placement
 
 LAYOUT = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 

@@ -7,11 +7,11 @@ import pytest
 from runs import QUICK_OPTIONS
 
 from wonn_jax import interaction_energy
+from wonn_jax.common.rng import example_keys
 from wonn_jax.kernels.rotary import grid_positions
 from wonn_jax.models import GridModel
 from wonn_jax.nn.coupling import AttentionCoupling, norm_groups
 from wonn_jax.nn.phases import initial_phases
-from wonn_jax.rng import example_keys
 
 
 def small(**changes) -> GridModel:

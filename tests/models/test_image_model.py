@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from runs import QUICK_OPTIONS
 
+from wonn_jax.common.rng import example_keys
 from wonn_jax.models.image import KERNELS, ImageModel, layer_widths
 from wonn_jax.nn.phases import initial_phases
 from wonn_jax.nn.transitions import PhaseTransition
-from wonn_jax.rng import example_keys
 
 
 def small(**changes) -> ImageModel:

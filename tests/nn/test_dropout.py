@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.dist import mesh as sharding
-from wonn_jax.dist.mesh import GRID, ROWS, MeshConfig
-from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.nn.dropout import Dropout
+from wonn_jax.parallel import mesh as sharding
+from wonn_jax.parallel.mesh import GRID, ROWS, MeshConfig
+from wonn_jax.parallel.placement import ALONE, Placement
 
 SHAPE = (8, 4, 3, 5)
 

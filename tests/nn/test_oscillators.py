@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from wonn_jax import wrap
-from wonn_jax.dist.placement import Placement
 from wonn_jax.kernels.rotary import grid_positions
 from wonn_jax.nn.coupling import AttentionCoupling, ConvolutionCoupling
 from wonn_jax.nn.interactions import LearnedSensitivity, PatchInfluence
 from wonn_jax.nn.oscillators import OscillatorLayer, Until, per_layer
+from wonn_jax.parallel.placement import Placement
 
 WIDTH, HEIGHT, COLUMNS = 8, 5, 7
 

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from wonn_jax.common.rng import example_keys, stream_key
 from wonn_jax.nn.phases import initial_phases
-from wonn_jax.rng import example_keys, stream_key
 
 IDS = np.array([5, 0, 9, 1000, 2, 7, 3, 44])
 

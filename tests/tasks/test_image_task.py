@@ -11,12 +11,12 @@ import pytest
 from miniatures import Experiment, miniature
 from runs import QUICK_OPTIONS, quickly
 
-from wonn_jax.dist import mesh as sharding
+from wonn_jax.common.examples import Images
+from wonn_jax.common.rng import stream_key
 from wonn_jax.evaluators import PLAIN
 from wonn_jax.evaluators.accuracy import make_accuracy_step, over_draws
-from wonn_jax.examples import Images
 from wonn_jax.models.resnet import ResNetConfig
-from wonn_jax.rng import stream_key
+from wonn_jax.parallel import mesh as sharding
 from wonn_jax.tasks import ImageTask
 from wonn_jax.train.methods import Supervised
 from wonn_jax.train.state import init_state

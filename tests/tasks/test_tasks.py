@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from wonn_jax.common.examples import Boards, Images
 from wonn_jax.data import Cifar10, ImageAugmentation, Mazes, NoAugmentation, Sudokus, maze
-from wonn_jax.examples import Boards, Images
 from wonn_jax.tasks import ImageConfig, MazeConfig, SudokuConfig
 from wonn_jax.tasks.maze import is_shortest_path
 

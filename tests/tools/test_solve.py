@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from wonn_jax import solve
+from wonn_jax.common.rng import example_keys, stream_key
 from wonn_jax.data import maze
-from wonn_jax.rng import example_keys, stream_key
 from wonn_jax.tools.animate import save_dynamics
 from wonn_jax.tools.network import load_network
 from wonn_jax.tools.puzzles import PUZZLES, MazePuzzle, Verdict

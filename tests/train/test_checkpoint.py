@@ -9,7 +9,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.dist.mesh import make_mesh, replicated
+from wonn_jax.parallel.mesh import make_mesh, replicated
 from wonn_jax.train.checkpoint import Checkpoints, checksum, flatten, unflatten
 
 

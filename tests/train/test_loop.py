@@ -13,9 +13,9 @@ import pytest
 from cards import card, changed
 from runs import tiny
 
-from wonn_jax.dist import mesh
 from wonn_jax.evaluators.run import run_eval
 from wonn_jax.interop.winfree import to_pytorch
+from wonn_jax.parallel import mesh
 from wonn_jax.tools.describe import run_describe
 from wonn_jax.train import batches, experiment
 from wonn_jax.train import checkpoint as checkpoints

@@ -14,8 +14,8 @@ import pytest
 from miniatures import miniature
 from runs import QUICK_OPTIONS
 
-from wonn_jax.dist import mesh as sharding
 from wonn_jax.evaluators.accuracy import make_accuracy_step
+from wonn_jax.parallel import mesh as sharding
 from wonn_jax.train.card import Config
 from wonn_jax.train.experiment import Experiment
 from wonn_jax.train.state import TrainState, init_state, state_specs

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from wonn_jax.checks import at_least, no_effect, one_of, share
+from wonn_jax.common.checks import at_least, no_effect, one_of, share
 from wonn_jax.config import register
 from wonn_jax.data.base import Augmentation
 

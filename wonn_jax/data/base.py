@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from wonn_jax.checks import at_least
+from wonn_jax.common.checks import at_least
 from wonn_jax.config import Component
 from wonn_jax.data.pipeline import Source
 

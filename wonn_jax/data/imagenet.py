@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from wonn_jax.checks import at_least
+from wonn_jax.common.checks import at_least
 from wonn_jax.config import register
 from wonn_jax.data import images, source
 

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tqdm import tqdm
 
-from wonn_jax.checks import at_least
+from wonn_jax.common.checks import at_least
 from wonn_jax.data import source
 from wonn_jax.data.augment import Augment, Evaluate, ImageAugmentation
 from wonn_jax.data.base import Augmentation, DataSet

@@ -34,7 +34,7 @@ def random_erasing(
 
     Args:
       images: `[B, H, W, C]`.
-      keys: `[B]`, one for each image (`wonn_jax.rng.example_keys`).
+      keys: `[B]`, one for each image (`wonn_jax.common.rng.example_keys`).
       probability: probability that an image is changed.
       scale: bounds of the area of the box, relative to that of the image.
       ratio: bounds of the ratio of height to width.

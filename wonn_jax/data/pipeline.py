@@ -179,7 +179,7 @@ def train_batches(
       start, stop: steps.
       batch_size: rows over all hosts.
       last_batch: 'keep' or 'drop' the partial batch of an epoch.
-      rows: indices of the rows that this host reads, see `wonn_jax.dist.mesh`; None for all.
+      rows: indices of the rows that this host reads, see `wonn_jax.parallel.mesh`; None for all.
       workers: number of loading processes; 0 for threads of this process.
       prefetch: number of batches to load ahead.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow_datasets as tfds
 
-from wonn_jax.checks import at_least
+from wonn_jax.common.checks import at_least
 from wonn_jax.config import register
 from wonn_jax.data import source
 from wonn_jax.data.base import Augmentation, BoardData

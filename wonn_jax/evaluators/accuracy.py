@@ -11,12 +11,12 @@ import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.checks import at_least
+from wonn_jax.common.checks import at_least
+from wonn_jax.common.rng import stream_key
 from wonn_jax.config import register
 from wonn_jax.data.pipeline import Source
-from wonn_jax.dist.mesh import ROWS, add_counts, by_row, put_batch, replicated, same_along_grid
 from wonn_jax.evaluators.steps import at_inference
-from wonn_jax.rng import stream_key
+from wonn_jax.parallel.mesh import ROWS, add_counts, by_row, put_batch, replicated, same_along_grid
 from wonn_jax.tasks import Batch, Task
 from wonn_jax.tasks.base import ratio, row_weight
 from wonn_jax.train.evaluation import (

@@ -14,13 +14,13 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import numpy as np
 
-from wonn_jax.checks import at_least, no_effect, one_of
+from wonn_jax.common.checks import at_least, no_effect, one_of
+from wonn_jax.common.rng import example_keys, stream_key
 from wonn_jax.config import register
 from wonn_jax.data.pipeline import Source
-from wonn_jax.dist.mesh import put_batch
 from wonn_jax.evaluators.steps import oscillators, steps_per_layer
 from wonn_jax.models.base import SIGNALS, Stop
-from wonn_jax.rng import example_keys, stream_key
+from wonn_jax.parallel.mesh import put_batch
 from wonn_jax.tasks import Batch
 from wonn_jax.train.evaluation import EvaluatorConfig, evaluated_examples
 from wonn_jax.train.experiment import CompiledStep, Experiment

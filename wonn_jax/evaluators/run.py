@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
+from wonn_jax.common.files import write_atomically
 from wonn_jax.evaluators.steps import oscillators
-from wonn_jax.files import write_atomically
 from wonn_jax.train.card import Config
 from wonn_jax.train.experiment import Experiment
 from wonn_jax.train.summary import data_line, device_line

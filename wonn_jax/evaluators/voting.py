@@ -23,13 +23,13 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 from scipy import stats
 
-from wonn_jax.checks import at_least
+from wonn_jax.common.checks import at_least
+from wonn_jax.common.files import write_atomically
+from wonn_jax.common.rng import stream_key
 from wonn_jax.config import register
 from wonn_jax.data.pipeline import Source
-from wonn_jax.dist.mesh import ROWS, put_batch
 from wonn_jax.evaluators.steps import oscillators, steps_per_layer
-from wonn_jax.files import write_atomically
-from wonn_jax.rng import stream_key
+from wonn_jax.parallel.mesh import ROWS, put_batch
 from wonn_jax.tasks import Batch
 from wonn_jax.tasks.pictures import new_figure, save_figure
 from wonn_jax.train.evaluation import EvaluatorConfig, evaluated_examples

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wonn_jax.examples import Boards, Images
+from wonn_jax.common.examples import Boards, Images
 from wonn_jax.interop.layers import Variables
 from wonn_jax.interop.winfree import KINDS, UNUSED, from_pytorch, to_pytorch
 from wonn_jax.models.grid import GridModel

@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.placement import target
 from wonn_jax.kernels import pallas
 from wonn_jax.kernels.blockwise import blockwise_attention, masked_logit
 from wonn_jax.kernels.ring import ring_attention
+from wonn_jax.parallel.placement import target
 
 IMPLEMENTATIONS = ("auto", "plain", "blockwise", "cudnn", "pallas")
 

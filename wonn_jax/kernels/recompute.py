@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax import Array
 
-from wonn_jax.dist.placement import target
+from wonn_jax.parallel.placement import target
 
 CHUNK_ELEMENTS = 2**17
 """Elements of an array in one chunk on a CPU, at most (but at least one example): 512 KiB in

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import ring_shifted
 from wonn_jax.kernels import blockwise
 from wonn_jax.kernels.blockwise import Tiling, fold_heads, name_residuals, unfold_heads
+from wonn_jax.parallel.grid import ring_shifted
 
 
 def ring_attention(

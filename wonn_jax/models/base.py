@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.checks import at_least, one_of
+from wonn_jax.common.checks import at_least, one_of
+from wonn_jax.common.examples import Boards, Examples, Images
 from wonn_jax.config import Component
-from wonn_jax.dist.grid import own_rows
-from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.dynamics import Evolution, Watch, share_changed
-from wonn_jax.examples import Boards, Examples, Images
 from wonn_jax.kernels.attention import IMPLEMENTATIONS, refusal
 from wonn_jax.nn.coupling import NORMS
 from wonn_jax.nn.oscillators import Until, per_layer
 from wonn_jax.nn.phases import INITIAL_PHASES
+from wonn_jax.parallel.grid import own_rows
+from wonn_jax.parallel.placement import ALONE, Placement
 
 PRECISIONS = ("float32", "bfloat16")
 

@@ -11,17 +11,17 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.common.examples import Examples
 from wonn_jax.config import register
-from wonn_jax.dist.grid import all_rows, own_rows
-from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.dynamics import wrap
-from wonn_jax.examples import Examples
 from wonn_jax.models.base import OscillatorConfig, Output, Stop, read_early
 from wonn_jax.nn.coupling import norm_groups
 from wonn_jax.nn.layers import conv
 from wonn_jax.nn.oscillators import OscillatorLayer, per_layer
 from wonn_jax.nn.phases import initial_phases
 from wonn_jax.nn.transitions import FrequencyTransition, PhaseTransition, Readout
+from wonn_jax.parallel.grid import all_rows, own_rows
+from wonn_jax.parallel.placement import ALONE, Placement
 
 INJECT = ("all", "given")
 """Cells to which the input frequencies are added again from the second layer on."""

@@ -12,13 +12,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.checks import at_least
+from wonn_jax.common.checks import at_least
+from wonn_jax.common.examples import Examples
 from wonn_jax.config import register
-from wonn_jax.dist.placement import ALONE, Placement
-from wonn_jax.examples import Examples
 from wonn_jax.kernels.cpu.convolution import convolve
 from wonn_jax.models.base import ModelConfig, Output
 from wonn_jax.nn.layers import BatchNorm, dense
+from wonn_jax.parallel.placement import ALONE, Placement
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -67,9 +67,7 @@ class ResNet(nn.Module):
                 use_bias=False,
                 dtype=self.dtype,
                 kernel_init=_kernel_init,
-                conv_general_dilated=functools.partial(
-                    convolve, platform=self.placement.platform
-                ),
+                conv_general_dilated=functools.partial(convolve, platform=self.placement.platform),
                 name=name,
             )(x)
 

@@ -11,10 +11,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.kernels.attention import attention
 from wonn_jax.kernels.rotary import Rotary, rotary_tables, rotate
 from wonn_jax.nn.layers import GroupNorm, conv, dense
+from wonn_jax.parallel.placement import ALONE, Placement
 
 NORMS = ("group", "token", "none")
 

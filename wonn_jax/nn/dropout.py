@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import own_rows
-from wonn_jax.dist.mesh import ROWS
-from wonn_jax.dist.placement import ALONE, Placement
+from wonn_jax.parallel.grid import own_rows
+from wonn_jax.parallel.mesh import ROWS
+from wonn_jax.parallel.placement import ALONE, Placement
 
 
 class Dropout(nn.Module):

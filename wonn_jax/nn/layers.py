@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import mean_over
-from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.kernels.cpu.convolution import convolve
+from wonn_jax.parallel.grid import mean_over
+from wonn_jax.parallel.placement import ALONE, Placement
 
 _kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 

@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.grid import all_rows, first_row, sum_over
-from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.dynamics import ENERGY, Evolution, PhaseMap, Watch, evolve, evolve_until
 from wonn_jax.kernels.blockwise import RESIDUALS
 from wonn_jax.kernels.recompute import map_examples
@@ -24,6 +22,8 @@ from wonn_jax.nn.interactions import (
     spread,
     trigonometric,
 )
+from wonn_jax.parallel.grid import all_rows, first_row, sum_over
+from wonn_jax.parallel.placement import ALONE, Placement
 
 COUPLINGS = ("attention", "convolution")
 

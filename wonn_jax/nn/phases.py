@@ -20,7 +20,7 @@ def initial_phases(
     """θ_0 = wrap(scale · standard normal), drawn for each example from its own key.
 
     Args:
-      keys: `[B]`, from `wonn_jax.rng.example_keys`.
+      keys: `[B]`, from `wonn_jax.common.rng.example_keys`.
       shape: of one example's phases.
       kind: one of `INITIAL_PHASES`; with 'zeros' all phases are 0.
       scale: standard deviation, rad.

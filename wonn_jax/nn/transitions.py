@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.dist.placement import ALONE, Placement
 from wonn_jax.kernels.cpu.trigonometry import arctan2, cos, sin
 from wonn_jax.kernels.recompute import recomputed
 from wonn_jax.nn.layers import BatchNorm, conv, uniform_init
+from wonn_jax.parallel.placement import ALONE, Placement
 
 
 class PhaseEmbedding(nn.Module):

@@ -12,9 +12,9 @@ import numpy as np
 import optax
 from jax import Array, ShapeDtypeStruct
 
+from wonn_jax.common.examples import Boards
 from wonn_jax.data.augment import NoAugmentation
 from wonn_jax.data.base import Augmentation, BoardData, DataSet
-from wonn_jax.examples import Boards
 from wonn_jax.tasks import pictures
 from wonn_jax.tasks.base import Batch, Counts, Task, TaskConfig, ratio, row_weight
 

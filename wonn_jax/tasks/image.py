@@ -11,14 +11,14 @@ import numpy as np
 import optax
 from jax import Array, ShapeDtypeStruct
 
-from wonn_jax.checks import share
+from wonn_jax.common.checks import share
+from wonn_jax.common.examples import Images
+from wonn_jax.common.rng import example_keys
 from wonn_jax.config import register
 from wonn_jax.data.augment import ImageAugmentation
 from wonn_jax.data.base import Augmentation, DataSet
 from wonn_jax.data.images import ImageData
 from wonn_jax.data.mixing import cutmix, normalise, random_erasing
-from wonn_jax.examples import Images
-from wonn_jax.rng import example_keys
 from wonn_jax.tasks import pictures
 from wonn_jax.tasks.base import Batch, Counts, Task, TaskConfig, ratio, row_weight
 

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 import jax
 
+from wonn_jax.common.files import named_fields
 from wonn_jax.config import to_dict
-from wonn_jax.dist import hosts
-from wonn_jax.files import named_fields
+from wonn_jax.parallel import hosts
 from wonn_jax.train.card import Config
 
 _OF_ONE_HOST = (

@@ -15,15 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wonn_jax.common.files import read_object
+from wonn_jax.common.rng import example_keys, stream_key
 from wonn_jax.config import build
 from wonn_jax.data import Mazes, Source, Sudokus
-from wonn_jax.dist.mesh import MeshConfig
 from wonn_jax.evaluators import OSCILLATORS
-from wonn_jax.files import read_object
 from wonn_jax.interop import from_pytorch
 from wonn_jax.models import Oscillatory, Output
 from wonn_jax.models.grid import GridConfig
-from wonn_jax.rng import example_keys, stream_key
+from wonn_jax.parallel.mesh import MeshConfig
 from wonn_jax.tasks import Batch, MazeConfig, SudokuConfig, Task
 from wonn_jax.tasks.boards import BoardTaskConfig
 from wonn_jax.train.card import Config

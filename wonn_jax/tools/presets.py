@@ -8,10 +8,10 @@ paper's tables vary is one field: `model.layers`, `model.steps`, `model.group`, 
 import dataclasses
 
 from wonn_jax.data import ImageAugmentation
-from wonn_jax.dist.devices import DeviceConfig
 from wonn_jax.evaluators import PLAIN
 from wonn_jax.models.image import ImageConfig
 from wonn_jax.models.resnet import ResNetConfig
+from wonn_jax.parallel.devices import DeviceConfig
 from wonn_jax.tasks import ImageConfig as ImageTaskConfig
 from wonn_jax.train.card import Config
 from wonn_jax.train.ema import EmaConfig

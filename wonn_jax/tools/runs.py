@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import wonn_jax.evaluators
 import wonn_jax.train.card  # noqa: F401, both register the components that `upgrade` looks up
-from wonn_jax.files import read_object
+from wonn_jax.common.files import read_object
 from wonn_jax.train.metrics import read_lines
 from wonn_jax.train.upgrade import upgrade
 

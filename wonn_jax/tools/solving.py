@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wonn_jax.common.rng import example_keys, stream_key
 from wonn_jax.models import Model
-from wonn_jax.rng import example_keys, stream_key
 from wonn_jax.tools.network import Network
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from wonn_jax.dist import hosts
+from wonn_jax.parallel import hosts
 
 
 class Agenda:

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from wonn_jax.checks import at_least, length, one_of
+from wonn_jax.common.checks import at_least, length, one_of
 from wonn_jax.data.base import DataSet
 from wonn_jax.data.pipeline import Source, train_batches
-from wonn_jax.dist.mesh import local_rows, put_batch
+from wonn_jax.parallel.mesh import local_rows, put_batch
 
 AHEAD = 2
 """Batches that are brought to the devices before it is their turn."""

@@ -9,12 +9,12 @@ import dataclasses
 import ml_collections
 
 from wonn_jax import data, models, tasks
-from wonn_jax.checks import at_least
+from wonn_jax.common.checks import at_least
 from wonn_jax.config import build, to_dict
 from wonn_jax.data import Augmentation, DataSet, ImageAugmentation, NoAugmentation
-from wonn_jax.dist.devices import DeviceConfig
-from wonn_jax.dist.mesh import MeshConfig
 from wonn_jax.models import ModelConfig
+from wonn_jax.parallel.devices import DeviceConfig
+from wonn_jax.parallel.mesh import MeshConfig
 from wonn_jax.tasks import TaskConfig
 from wonn_jax.train.batches import TrainConfig
 from wonn_jax.train.checkpoint import CheckpointConfig

@@ -25,9 +25,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
-from wonn_jax.checks import at_least, length
-from wonn_jax.dist import hosts
-from wonn_jax.files import named_fields, read_object
+from wonn_jax.common.checks import at_least, length
+from wonn_jax.common.files import named_fields, read_object
+from wonn_jax.parallel import hosts
 from wonn_jax.train.upgrade import array_name, upgrade
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.checks import at_least, share
+from wonn_jax.common.checks import at_least, share
 
 
 @dataclasses.dataclass(frozen=True)

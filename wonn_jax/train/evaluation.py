@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from wonn_jax.checks import at_least, length
+from wonn_jax.common.checks import at_least, length
 from wonn_jax.config import Component
 from wonn_jax.data.pipeline import Source
 from wonn_jax.tasks import Task

@@ -13,10 +13,10 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from wonn_jax.checks import length
+from wonn_jax.common.checks import length
 from wonn_jax.data.pipeline import Source, eval_batches, steps_per_epoch
-from wonn_jax.dist import mesh as devices_of
-from wonn_jax.dist.mesh import GRID
+from wonn_jax.parallel import mesh as devices_of
+from wonn_jax.parallel.mesh import GRID
 from wonn_jax.tasks import Task
 from wonn_jax.train import flops
 from wonn_jax.train.batches import training_batches

@@ -24,13 +24,13 @@ import jax
 import numpy as np
 
 import wonn_jax
-from wonn_jax import durations
-from wonn_jax.checks import length
+from wonn_jax.common import durations
+from wonn_jax.common.checks import length
+from wonn_jax.common.files import write_atomically
+from wonn_jax.common.rng import stream_key
 from wonn_jax.config import to_dict
-from wonn_jax.dist import hosts
-from wonn_jax.dist.mesh import first_rows
-from wonn_jax.files import write_atomically
-from wonn_jax.rng import stream_key
+from wonn_jax.parallel import hosts
+from wonn_jax.parallel.mesh import first_rows
 from wonn_jax.train.agenda import Agenda
 from wonn_jax.train.batches import Ahead
 from wonn_jax.train.card import Config

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from wonn_jax.common.rng import example_keys, stream_key
 from wonn_jax.config import Component, register
 from wonn_jax.models import Model, Oscillatory, Output
-from wonn_jax.rng import example_keys, stream_key
 from wonn_jax.tasks import Batch, Task
 from wonn_jax.tasks.base import Counts, row_weight
 

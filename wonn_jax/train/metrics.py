@@ -15,8 +15,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from wonn_jax.checks import at_least, length
-from wonn_jax.files import write_atomically
+from wonn_jax.common.checks import at_least, length
+from wonn_jax.common.files import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 import optax
 
-from wonn_jax.checks import at_least, length, one_of, share
+from wonn_jax.common.checks import at_least, length, one_of, share
+from wonn_jax.common.durations import Duration
 from wonn_jax.config import Component, register
-from wonn_jax.durations import Duration
 
 SCHEDULES = ("constant", "cosine", "linear")
 WARMUP_FROM = 0.1

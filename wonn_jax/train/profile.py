@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from wonn_jax.checks import at_least
+from wonn_jax.common.checks import at_least
 
 
 @dataclasses.dataclass(frozen=True)

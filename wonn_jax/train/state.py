@@ -10,8 +10,8 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.dist.mesh import ROWS, parameter_specs
-from wonn_jax.rng import stream_key
+from wonn_jax.common.rng import stream_key
+from wonn_jax.parallel.mesh import ROWS, parameter_specs
 from wonn_jax.tasks import Batch, Task
 from wonn_jax.train.methods import Method
 

@@ -18,7 +18,8 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.dist.mesh import (
+from wonn_jax.common.rng import stream_key
+from wonn_jax.parallel.mesh import (
     GRID,
     ROWS,
     add_counts,
@@ -34,7 +35,6 @@ from wonn_jax.dist.mesh import (
     shardings,
     whole_parameters,
 )
-from wonn_jax.rng import stream_key
 from wonn_jax.tasks import Batch, Task
 from wonn_jax.train.ema import EmaConfig, update_ema
 from wonn_jax.train.methods import Method, StepKeys

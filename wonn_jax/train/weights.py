@@ -6,8 +6,8 @@ from typing import Any
 import jax
 
 from wonn_jax.config import to_dict
-from wonn_jax.dist.mesh import shardings
 from wonn_jax.interop import from_pytorch
+from wonn_jax.parallel.mesh import shardings
 from wonn_jax.train.checkpoint import Checkpoints, flatten
 from wonn_jax.train.evaluation import WEIGHTS
 from wonn_jax.train.experiment import Experiment

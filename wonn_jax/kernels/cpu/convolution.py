@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from wonn_jax.dist.grid import with_neighbours
-from wonn_jax.dist.placement import target
+from wonn_jax.parallel.grid import with_neighbours
+from wonn_jax.parallel.placement import target
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 

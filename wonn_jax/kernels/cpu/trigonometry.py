@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from wonn_jax.dist.placement import target
+from wonn_jax.parallel.placement import target
 
 # π as a sum of two numbers, the first with so few bits that its small multiples are exact.
 _PI_HIGH = 3.140625

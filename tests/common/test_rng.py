@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.rng import example_keys, stream_key
+from wonn_jax.common.rng import example_keys, stream_key
 
 IDS = np.array([5, 0, 9, 1000, 2, 7, 3, 44])
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from runs import ROOT, among, command, ends, free_port, start, write_mazes
 
-from wonn_jax.dist import hosts
+from wonn_jax.parallel import hosts
 from wonn_jax.train.agenda import Agenda
 
-WORKER = str(ROOT / "tests" / "dist" / "host_worker.py")
+WORKER = str(ROOT / "tests" / "parallel" / "host_worker.py")
 ENDED_BY_JAX = -signal.SIGABRT
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from runs import ROOT, run
 
-from wonn_jax.dist import mesh as sharding
-from wonn_jax.dist.mesh import MeshConfig
+from wonn_jax.parallel import mesh as sharding
+from wonn_jax.parallel.mesh import MeshConfig
 
 WORKER = Path(__file__).with_name("mesh_worker.py")
 

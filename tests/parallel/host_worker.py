@@ -1,6 +1,6 @@
 """One of several processes that agree and end together, and train nothing; see `test_hosts.py`.
 
-python tests/dist/host_worker.py SCENARIO FOLDER COORDINATOR INDEX COUNT SECONDS
+python tests/parallel/host_worker.py SCENARIO FOLDER COORDINATOR INDEX COUNT SECONDS
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wonn_jax.dist import hosts
+from wonn_jax.parallel import hosts
 from wonn_jax.tools.launch import fail
 from wonn_jax.train.agenda import Agenda
 from wonn_jax.train.checkpoint import Checkpoints

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from wonn_jax.checks import at_least
+from wonn_jax.common.checks import at_least
 
 
 @dataclasses.dataclass(frozen=True)

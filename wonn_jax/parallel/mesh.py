@@ -18,7 +18,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.dist.placement import Placement, target
+from wonn_jax.parallel.placement import Placement, target
 
 DATA, FSDP, GRID = "data", "fsdp", "grid"
 ROWS = (DATA, FSDP)

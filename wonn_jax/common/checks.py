@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from wonn_jax import durations
-from wonn_jax.durations import Duration
+from wonn_jax.common import durations
+from wonn_jax.common.durations import Duration
 
 
 def one_of(field: str, value: Any, allowed: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ import jax
 
 
 class Placement(NamedTuple):
-    """Where a model runs; see `wonn_jax.dist.mesh.placement`.
+    """Where a model runs; see `wonn_jax.parallel.mesh.placement`.
 
     axes: mesh axes over which examples or cells are split, inside `shard_map`: those that a batch
       norm sums over.

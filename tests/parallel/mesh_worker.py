@@ -25,9 +25,9 @@ sys.path[:0] = [str(Path(__file__).parents[1])]  # the folder of what tests shar
 from miniatures import miniature
 from runs import QUICK_OPTIONS
 
-from wonn_jax.dist import mesh as sharding
+from wonn_jax.common.rng import stream_key
 from wonn_jax.evaluators.accuracy import make_accuracy_step
-from wonn_jax.rng import stream_key
+from wonn_jax.parallel import mesh as sharding
 from wonn_jax.train.experiment import Experiment
 
 DEVICES = 8
@@ -148,9 +148,9 @@ def averaged(grads: Any, specs: Any) -> Any:
 
 
 VARIANTS = {
-    "unchecked": ("wonn_jax.dist.mesh._check_vma", lambda _: False),
+    "unchecked": ("wonn_jax.parallel.mesh._check_vma", lambda _: False),
     "mean": ("wonn_jax.train.step.add_gradients", averaged),
-    "seams": ("wonn_jax.dist.grid.shifted", lambda x, *_: jnp.zeros_like(x)),
+    "seams": ("wonn_jax.parallel.grid.shifted", lambda x, *_: jnp.zeros_like(x)),
 }
 
 

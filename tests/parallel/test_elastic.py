@@ -23,7 +23,7 @@ from runs import (
     write_mazes,
 )
 
-from wonn_jax.dist.hosts import LOST
+from wonn_jax.parallel.hosts import LOST
 from wonn_jax.train.checkpoint import Checkpoints
 from wonn_jax.train.metrics import read_lines
 
@@ -34,7 +34,8 @@ CALM = "--config.optimizer.eps=1e-3"
 def recorded(arguments: list[str], file: Path) -> list[str]:
     """The same run, which writes down its examples."""
     flags = arguments[arguments.index("wonn_jax.main") + 1 :]
-    return [sys.executable, str(ROOT / "tests" / "dist" / "elastic_worker.py"), str(file), *flags]
+    worker = ROOT / "tests" / "parallel" / "elastic_worker.py"
+    return [sys.executable, str(worker), str(file), *flags]
 
 
 def ids(file: Path) -> dict[int, list[int]]:

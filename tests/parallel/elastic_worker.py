@@ -1,6 +1,6 @@
 """The command line, recording which examples every step gets; see `test_elastic.py`.
 
-    python tests/dist/elastic_worker.py FILE FLAGS
+    python tests/parallel/elastic_worker.py FILE FLAGS
 
 appends to FILE a line for every batch: its step, and the indices of this process's examples.
 """

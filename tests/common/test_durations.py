@@ -2,7 +2,7 @@
 
 import pytest
 
-from wonn_jax.durations import Duration, due, parse
+from wonn_jax.common.durations import Duration, due, parse
 
 
 @pytest.mark.parametrize(

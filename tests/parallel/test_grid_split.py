@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from wonn_jax.dist.grid import all_rows, own_rows, with_neighbours
-from wonn_jax.dist.placement import Placement
 from wonn_jax.kernels.attention import attention
 from wonn_jax.kernels.cpu.convolution import convolve
 from wonn_jax.nn.coupling import AttentionCoupling
+from wonn_jax.parallel.grid import all_rows, own_rows, with_neighbours
+from wonn_jax.parallel.placement import Placement
 
 
 def normal(*shape, dtype=jnp.float64):

@@ -1,0 +1,1 @@
+"""Random keys, durations, shapes of examples, checks of settings, small files."""
