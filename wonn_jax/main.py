@@ -9,7 +9,7 @@ from ml_collections import config_flags
 from wonn_jax.evaluators.run import run_eval
 from wonn_jax.parallel import hosts
 from wonn_jax.tools.describe import run_describe
-from wonn_jax.tools.flags import check_overrides, parse_flags
+from wonn_jax.tools.flags import check_names, check_overrides, parse_flags
 from wonn_jax.tools.launch import fail, prepare_devices
 from wonn_jax.train.card import freeze
 from wonn_jax.train.loop import Interrupted, train
@@ -51,8 +51,10 @@ def main(argv: list[str]) -> None:
             raise ValueError(
                 "--weights has no effect on --mode=train or describe; use --mode=eval."
             )
+        overrides = config_flags.get_override_values(flags.FLAGS["config"])
+        check_names(overrides)
         config = freeze(_CONFIG.value)
-        check_overrides(config, config_flags.get_override_values(flags.FLAGS["config"]))
+        check_overrides(config, overrides)
         prepare_devices(
             config,
             _DISTRIBUTED.value,

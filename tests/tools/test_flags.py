@@ -124,3 +124,9 @@ def test_the_card_may_set_what_an_override_makes_useless():
     """Whoever asks for a convolution did not ask for the card's heads."""
     config = freeze(changed(card("digits"), **CONVOLUTION))
     flags.check_overrides(config, {"model.coupling": "convolution"})
+
+
+def test_components_are_picked_by_the_card():
+    with pytest.raises(ValueError, match=r"model\.name=resnet: .* picks the model.*:resnet18"):
+        check_names({"model.width": 3, "model.name": "resnet"})
+    check_names({"model.width": 3})

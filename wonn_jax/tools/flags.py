@@ -64,6 +64,21 @@ def _unknown(config: Any, names: list[str]) -> str:
     return ""
 
 
+def check_names(overrides: Mapping[str, Any]) -> None:
+    """Raises a ValueError if a component was to be exchanged on the command line.
+
+    The fields that can be set are those of the component that the card has picked.
+    """
+    for path, value in overrides.items():
+        if path.endswith(".name"):
+            section = path.removesuffix(".name")
+            raise ValueError(
+                f"--config.{path}={value}: the card, or its preset, picks the {section}. Use a "
+                "preset, such as --config=configs/cifar10.py:resnet18, or a card of your own that "
+                f"picks {value!r}."
+            )
+
+
 def check_overrides(config: Any, overrides: Mapping[str, Any]) -> None:
     """Raises a ValueError if a field was set on the command line that nothing reads.
 
