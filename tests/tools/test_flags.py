@@ -128,5 +128,5 @@ def test_the_card_may_set_what_an_override_makes_useless():
 
 def test_components_are_picked_by_the_card():
     with pytest.raises(ValueError, match=r"model\.name=resnet: .* picks the model.*:resnet18"):
-        check_names({"model.width": 3, "model.name": "resnet"})
-    check_names({"model.width": 3})
+        flags.check_names({"model.width": 3, "model.name": "resnet"})
+    flags.check_names({"model.width": 3})
