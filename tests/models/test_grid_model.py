@@ -32,7 +32,7 @@ def answer(model: GridModel, variables, *args, **options):
     """What the compiled network gives."""
 
     def apply(variables, args):
-        return answer(model, variables, *args, **options)
+        return model.apply(variables, *args, **options)
 
     return jax.jit(apply, compiler_options=QUICK_OPTIONS)(variables, args)
 
