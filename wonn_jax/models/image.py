@@ -114,7 +114,7 @@ class ImageModel(nn.Module):
         read_at: tuple[int, ...] = (),
         stop: Stop | None = None,
     ) -> Output:
-        """Runs the network; where `placement` splits the grid, inputs are whole all the same.
+        """Runs the network; inputs are whole even if `placement` splits the grid.
 
         Args:
           images: normalised pictures `[B, H, W, 3]`.

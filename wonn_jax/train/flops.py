@@ -1,4 +1,4 @@
-"""Floating-point operations of a model: those of its products, from what JAX traced.
+"""Floating-point operations of a network, counted in the program that JAX traces.
 
 Matrix products and convolutions count, two operations for each multiply-add, loops as often as
 they run; what is done cell by cell does not (nor does it in published utilisations). They are

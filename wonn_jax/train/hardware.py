@@ -1,4 +1,4 @@
-"""Peak rates of accelerators, as their makers publish them, to compare a run with.
+"""Published peak rates of accelerators, from which the utilisation of a run is computed.
 
 Dense products (no structured sparsity), for one JAX device. The second column is what XLA
 does with float32 operands unless a higher precision is asked for: on a TPU one pass in bfloat16,

@@ -1,14 +1,14 @@
-"""The loop: what happens when. Nothing numerical is here.
+"""The training loop: what happens in which order. Nothing numerical is here.
 
-How a run starts: from the newest whole checkpoint of its workdir; if there is none, from the
-best; if there is neither, from scratch; if there are only damaged ones, not at all.
+A run starts from the newest intact checkpoint of its workdir; if there is none, from the best
+one; if there is neither, from scratch. If all checkpoints are damaged, it does not start.
 
-What happens after update k was handed to the devices, in this order: the batches of the next
-two are brought there, the metrics of update k − 1 are read (so the devices never wait for the
-host), then comes, if due, evaluation, then the checkpoint k. What a clock or a signal asks of one
-host, all do after the same step (`wonn_jax.train.agenda`). Batches are a function of the step:
-those taken ahead leave no trace in a checkpoint, and a run that is killed anywhere goes on as if
-nothing had been.
+After update k has been dispatched to the devices, in this order: the next two batches are sent
+there; the metrics of update k − 1 are read, so that the devices never wait for the host;
+evaluation, if it is due; checkpoint k, if it is due. What a clock or a signal requests on one host
+happens on all hosts after the same step (`wonn_jax.train.agenda`). Batches are a function of the
+step: those fetched ahead leave no trace in a checkpoint, and a run that is killed anywhere resumes
+as if it had not been interrupted.
 """
 
 import json
@@ -206,7 +206,7 @@ def _conclude(results: dict[str, float], workdir: Path, speed: str) -> None:
 
 
 class _Loop:
-    """The state of the loop that is no state of the training: files, clocks, signals."""
+    """What the loop keeps besides the training state: files, clocks, signals."""
 
     def __init__(
         self,
@@ -261,7 +261,7 @@ class _Loop:
             self._compile(state)
         for step in range(self.start + 1, self.total + 1):
             self.trace.before(step, state)
-            # Whatever goes to or from a device here, goes because it was said to.
+            # Only explicit transfers to and from the devices are allowed here.
             with (
                 jax.transfer_guard("disallow"),
                 jax.profiler.StepTraceAnnotation("train", step_num=step),
@@ -297,12 +297,12 @@ class _Loop:
         self.clock = time.monotonic()
 
     def _wait(self) -> None:
-        """Until all is on disk, while signals cannot end the process yet."""
+        """Waits until everything is on disk, while signals cannot end the process yet."""
         self.checkpoints.wait()
         self.best.wait()
 
     def _read_pending(self) -> None:
-        """Reads, checks and writes the metrics of the last update that was not read yet."""
+        """Reads, checks and writes the metrics of the last update, unless that was done before."""
         if self.pending is None:
             return
         step, device_metrics = self.pending
@@ -436,7 +436,7 @@ class _Loop:
         self.paused += self.saved_at - began
 
     def _last_results(self) -> dict[str, float]:
-        """Of a run that had already reached its end."""
+        """The last evaluation of a run that had already ended."""
         tests = [x for x in read_lines(self.workdir / "metrics.jsonl") if x["kind"] == "test"]
         if not tests:
             return {}

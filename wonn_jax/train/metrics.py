@@ -1,8 +1,8 @@
-"""What a run writes down: metrics, timings, TensorBoard scalars, traces, progress for a person.
+"""What a run writes down: metrics, timings, TensorBoard scalars, and progress for a person.
 
 `metrics.jsonl` is a function of the configuration and the data alone: an interrupted and
-resumed run leaves the same lines as an undisturbed one, bit for bit. Clock times therefore go
-into `timing.jsonl`.
+resumed run leaves the same lines as an uninterrupted one, byte for byte. Wall-clock times
+therefore go into `timing.jsonl`.
 """
 
 import dataclasses
@@ -34,14 +34,14 @@ class LogConfig:
 
 
 class MetricWriter:
-    """Appends lines to the files of a workdir; on processes other than 0 it writes nothing.
+    """Appends lines to the files of a workdir.
 
     Args:
       workdir: where the files are.
-      start: step the run begins or goes on at; lines of later steps are dropped, since these
-        steps will be run again.
+      start: step at which the run begins or resumes; lines of later steps are removed, since
+        these steps will be run again.
       tensorboard: whether to write scalars for TensorBoard too.
-      active: False to write nothing.
+      active: False to write nothing, on processes other than 0.
     """
 
     def __init__(self, workdir: Path, start: int, *, tensorboard: bool, active: bool):
@@ -59,7 +59,7 @@ class MetricWriter:
             self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
-        """Adds a line: kind 'train' or 'test', the state after `step` updates."""
+        """Adds a line of metrics after `step` updates, of kind 'train' or 'test'."""
         if self._active:
             self._append(self._metrics, step, kind, values)
 
@@ -96,14 +96,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_until(path: Path, step: int) -> None:
-    """Drops the lines of steps after `step`, byte for byte keeping the rest."""
+    """Removes the lines of steps after `step`; the others stay as they are."""
     if path.exists():
         kept = [line for line in read_lines(path) if line["step"] <= step]
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 class Progress:
-    """A bar with loss, speed and time left; plain lines every so often where no terminal is.
+    """A progress bar with loss, speed and time left; without a terminal, a line now and then.
 
     Args:
       start, total: steps.
@@ -149,7 +149,7 @@ class Progress:
 
 
 def scaled(value: float, unit: str) -> str:
-    """'41.2 Mflop': up to three figures and a prefix, from '' to E."""
+    """A value with an SI prefix, up to three significant digits: '41.2 Mflop'."""
     for prefix in ("", "k", "M", "G", "T", "P"):
         if abs(value) < 999.5:
             return f"{value:.3g} {prefix}{unit}"
@@ -158,7 +158,7 @@ def scaled(value: float, unit: str) -> str:
 
 
 def clock_time(seconds: float) -> str:
-    """'1:02:03', '4:05', or '?' for what is not known."""
+    """A duration as '1:02:03' or '4:05'; '?' if it is unknown."""
     if not seconds >= 0 or seconds == float("inf"):
         return "?"
     minutes, rest = divmod(round(seconds), 60)
