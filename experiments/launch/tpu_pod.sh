@@ -119,7 +119,7 @@ on_host_install() {
   # The image has an older Python than this project needs.
   python3 -m pip install --quiet --user uv
   [ -x .venv/bin/python ] || python3 -m uv venv --quiet --python 3.12 .venv
-  python3 -m uv pip install --quiet --python .venv/bin/python -e '.[tpu]'
+  python3 -m uv pip install --quiet --python .venv/bin/python -e '.[train,tpu]'
   eval "$1"
 }
 
