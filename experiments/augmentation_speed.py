@@ -24,18 +24,17 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from wonn_jax.config import AugmentConfig
-from wonn_jax.data.augment import Augment, Evaluate, Picture
+from wonn_jax.data.augment import Augment, Evaluate, ImageAugmentation, Picture
 
 ROUNDS = 10
 RECIPES = {
     "CIFAR": (
-        AugmentConfig(crop_scale=0.2, flip=True, jitter=(0.4, 0.4, 0.4, 0.1), augmix=True),
+        ImageAugmentation(crop_scale=0.2, flip=True, jitter=(0.4, 0.4, 0.4, 0.1), augmix=True),
         32,
     ),
-    "ImageNet-100": (AugmentConfig(crop_scale=0.08, flip=True), 224),
+    "ImageNet-100": (ImageAugmentation(crop_scale=0.08, flip=True), 224),
     "ImageNet-1K": (
-        AugmentConfig(
+        ImageAugmentation(
             crop_scale=0.08,
             crop_filter="bicubic",
             flip=True,
@@ -72,7 +71,7 @@ def decode(file: bytes) -> Image.Image:
     return Image.open(io.BytesIO(file)).convert("RGB")
 
 
-def peer(config: AugmentConfig, size: int) -> Callable[[Any], Any]:
+def peer(config: ImageAugmentation, size: int) -> Callable[[Any], Any]:
     """torchvision's transforms for a configuration, picture to picture."""
     from torchvision import transforms as T
 
@@ -140,7 +139,7 @@ def works(name: str, compare: bool) -> dict[str, tuple[Work, Work | None]]:
         measure("decode alone", files, decode, decode if compare else None)
     for piece in PIECES:
         if value := getattr(config, piece):
-            rest = AugmentConfig(crop_filter=config.crop_filter, magnitude=config.magnitude)
+            rest = ImageAugmentation(crop_filter=config.crop_filter, magnitude=config.magnitude)
             one = dataclasses.replace(rest, **{piece: value})
             measure(
                 piece,

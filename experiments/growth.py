@@ -161,11 +161,11 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     if cpu:
         jax.config.update("jax_num_cpu_devices", settings["devices"])
 
-    import dataclasses
-
-    from wonn_jax.config import freeze
+    from wonn_jax.config import to_dict
+    from wonn_jax.evaluators.accuracy import make_accuracy_step
     from wonn_jax.parallel import mesh as sharding
-    from wonn_jax.train.experiment import Experiment
+    from wonn_jax.train.card import freeze
+    from wonn_jax.train.experiment import CompiledStep, Experiment
 
     if jax.device_count() != settings["devices"]:
         advice = f"; begin the command with {ONE_CHIP}." if settings["backend"] == "tpu" else "."
@@ -180,11 +180,11 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     overrides |= {f"model.{name}": value for name, value in fields.items()}
     common = {"batch": settings["batch"], "precision": settings["precision"]}
     config = freeze(card("maze", **common, overrides=overrides))
-    experiment = Experiment(config, examples=50_000)
+    experiment = Experiment(config, examples=50_000).check()
     state: Any = experiment.initial_state()
-    batch = sharding.put_batch(rows(dataclasses.asdict(config)), experiment.mesh)
+    batch = sharding.put_batch(rows(to_dict(config)), experiment.mesh)
     training = settings["mode"] == "train"
-    step = experiment.train_step if training else experiment.eval_step
+    step = experiment.train_step if training else CompiledStep(make_accuracy_step(experiment))
     if not training:
         state = state.variables("raw")  # optimizer and EMA are not part of it
     jax.block_until_ready((state, batch))

@@ -1,9 +1,9 @@
-"""Number of parameters of every model of the paper's tables, beside what is printed there.
+"""Parameter counts of every model in the paper's tables, beside the printed figures.
 
     python -m experiments.parameter_counts
 
-Nothing is allocated: the shapes come from `jax.eval_shape`. The exit status is 1 if a count
-does not round to the printed figure.
+No array is allocated: the shapes come from `jax.eval_shape`. The exit status is 1 if a count does
+not round to the printed figure.
 """
 
 import importlib
@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from wonn_jax.config import freeze
-from wonn_jax.models import build
-from wonn_jax.train.step import init_variables
+from wonn_jax.train.card import freeze
+from wonn_jax.train.experiment import Experiment
 
 Change = Callable[[ml_collections.ConfigDict], None]
 
@@ -102,9 +101,7 @@ def count(card: str, preset: str = "", overrides: dict[str, Any] | None = None) 
     for name, value in (overrides or {}).items():
         group, field = name.split(".")
         config[group][field] = value
-    frozen = freeze(config)
-    task, model = build(frozen)
-    shapes = jax.eval_shape(lambda: init_variables(model, task, frozen))
+    shapes = Experiment(freeze(config)).abstract_variables
     return sum(x.size for x in jax.tree.leaves(shapes["params"]))
 
 

@@ -137,8 +137,8 @@ def compile_step(job: Job) -> dict[str, Any]:
     from jax.experimental import topologies
 
     from experiments.benchmarks import tpu_program
-    from wonn_jax.config import freeze
     from wonn_jax.kernels.pallas import block_size
+    from wonn_jax.train.card import freeze
     from wonn_jax.train.experiment import Experiment
 
     pod, model = PODS[job.pod], MODELS[job.model]
@@ -147,9 +147,10 @@ def compile_step(job: Job) -> dict[str, Any]:
     config.train.batch_size, config.train.accumulate = job.batch, job.accumulate
     config.mesh.update(job.axes)
     devices = topologies.get_topology_desc(pod.topology, "tpu").devices
-    experiment = Experiment(freeze(config), model.examples, devices)
-    frozen = experiment.config
-    batch = experiment.task.abstract_batch(frozen, job.batch)
+    # Kernels are chosen by the platform of these devices, not by that of this machine.
+    experiment = Experiment(freeze(config), model.examples, devices).check()
+    network: Any = experiment.config.model
+    batch = experiment.task.abstract_batch(job.batch)
     state = experiment.abstract_state()
     began = time.monotonic()
     program = experiment.train_step.compile(state, batch)
@@ -160,12 +161,12 @@ def compile_step(job: Job) -> dict[str, Any]:
 
     # The kernel runs forward and backward, each for half of the cycles.
     cells = experiment.model.phase_shape(batch["input"].shape[1:])[:2]
-    group = frozen.model.group if frozen.task == "image" else 1
+    group = getattr(network, "group", 1)
     tokens = math.prod(-(-side // group) for side in cells)
     padded = -(-tokens // block_size(tokens)) * block_size(tokens)
     rows = job.batch / job.accumulate / (job.axes["data"] * job.axes["fsdp"])
     speed = pod.peak / PODS["v5e-16"].peak * PODS["v5e-16"].clock / pod.clock
-    kernel = KERNEL_CYCLES / speed * rows * frozen.model.heads * padded**2 / 2
+    kernel = KERNEL_CYCLES / speed * rows * network.heads * padded**2 / 2
     return {
         "date": date.today().isoformat(),
         "compile_seconds": seconds,
@@ -329,8 +330,6 @@ def main() -> None:
             sys.exit("The TPU compiler is not installed: pip install 'jax[tpu]'.")
         import jax
 
-        # The program is for TPUs, whatever compiles it: kernels are chosen by this.
-        jax.default_backend = lambda: "tpu"
         version = getattr(libtpu, "__version__", "?")
         results["about"] = f"jax {jax.__version__}, libtpu {version}"
         for job in jobs(options.models, options.pods, options.modes):

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ def parse_override(text: str) -> tuple[str, Any]:
 def card(
     name: str, *, batch: int, precision: str, overrides: dict[str, Any]
 ) -> "ml_collections.ConfigDict":
-    """The card of a case at a batch size and a precision, then with fields of it set.
+    """The card of a case at a batch size and a precision, with fields overridden.
 
     Raises:
-      ValueError: an override of a field that there is not, or of another type.
+      ValueError: an override of a field that does not exist, or with a value of another type.
     """
     case = CASES[name]
     get_config = importlib.import_module(f"configs.{case.card}").get_config
@@ -70,36 +71,65 @@ def card(
         except (AttributeError, KeyError, TypeError) as error:
             reason = str(error.args[0]).replace("\n", ". ").rstrip(".")
             raise ValueError(
-                f"--set {key}={value} cannot be set on the case {name}: {reason}. All fields and "
-                "their types are in wonn_jax/config.py."
+                f"--set {key}={value} cannot be set on the case {name}: {reason}. "
+                f"{_known_fields(config, groups[0])}"
             ) from error
     return config
+
+
+def _known_fields(config: "ml_collections.ConfigDict", group: str) -> str:
+    """The fields of the section that an override was meant for, or the sections."""
+    section = config.get(group)
+    if hasattr(section, "keys"):
+        return f"{group} has the fields {', '.join(section)}."
+    return f"The card has the sections {', '.join(config)}."
 
 
 def rows(config: dict[str, Any]) -> dict[str, Any]:
     """A batch as it comes from the data, of a configuration as a dictionary; see `wonn_jax.tasks`.
 
-    Pictures are noise; a maze is one long winding way, about as long as those of the benchmark;
-    a Sudoku has digits at random, two in five of them given.
+    Images are noise; a maze is one long winding path, about as long as those of the benchmark;
+    a Sudoku has random digits, two in five of them given.
     """
     import numpy as np
 
+    random = np.random.default_rng(0)
     count = config["train"]["batch_size"]
-    data, random = config["data"], np.random.default_rng(0)
-    ids = np.arange(count, dtype=np.int32)
-    if config["task"] == "image":
-        side = data["image_size"]
-        images = random.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-        return {"input": images, "target": ids % data["classes"], "id": ids}
+    batch = _ROWS[config["task"]["name"]](config["data"], count, random)
+    return batch | {"id": np.arange(count, dtype=np.int32)}
+
+
+def _images(data: dict[str, Any], count: int, random: Any) -> dict[str, Any]:
+    import numpy as np
+
+    side = data["image_size"]
+    images = random.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    return {"input": images, "target": np.arange(count, dtype=np.int32) % data["classes"]}
+
+
+def _sudokus(data: dict[str, Any], count: int, random: Any) -> dict[str, Any]:
+    import numpy as np
+
+    board = (count, 9, 9)
+    target = random.integers(0, 9, board, dtype=np.int32)
+    tokens = np.where(random.random(board) < 0.4, target + 1, 0).astype(np.int32)
+    return {"input": tokens, "target": target, "valid": np.ones(board, bool)}
+
+
+def _mazes(data: dict[str, Any], count: int, random: Any) -> dict[str, Any]:
+    import numpy as np
+
     board = (count, data["height"], data["width"])
-    if config["task"] == "sudoku":
-        target = random.integers(0, 9, board, dtype=np.int32)
-        tokens = np.where(random.random(board) < 0.4, target + 1, 0).astype(np.int32)
-    else:
-        tokens = np.ones(board, np.int32)  # free
-        for number, column in enumerate(range(7, board[2] - 1, 8)):
-            tokens[:, :, column] = 0  # a wall, open at one end
-            tokens[:, 0 if number % 2 else -1, column] = 1
-        tokens[:, 0, 0], tokens[:, 0, -1] = 2, 3
-        target = tokens
-    return {"input": tokens, "target": target, "valid": np.ones(board, bool), "id": ids}
+    tokens = np.ones(board, np.int32)  # free
+    for number, column in enumerate(range(7, board[2] - 1, 8)):
+        tokens[:, :, column] = 0  # a wall, open at one end
+        tokens[:, 0 if number % 2 else -1, column] = 1
+    tokens[:, 0, 0], tokens[:, 0, -1] = 2, 3
+    return {"input": tokens, "target": tokens, "valid": np.ones(board, bool)}
+
+
+_ROWS: dict[str, Callable[..., dict[str, Any]]] = {
+    "image": _images,
+    "maze": _mazes,
+    "sudoku": _sudokus,
+}

@@ -71,9 +71,10 @@ def jax_side(job: Job) -> Side:
     import jaxlib
     import ml_collections
 
-    from wonn_jax.config import freeze
+    from wonn_jax.evaluators.accuracy import make_accuracy_step
     from wonn_jax.parallel import mesh as sharding
-    from wonn_jax.train.experiment import Experiment
+    from wonn_jax.train.card import freeze
+    from wonn_jax.train.experiment import CompiledStep, Experiment
 
     def peak() -> int:
         if not gpu:
@@ -87,7 +88,7 @@ def jax_side(job: Job) -> Side:
 
     imports = peak()
     config = freeze(ml_collections.ConfigDict(job["config"]))
-    experiment = Experiment(config, examples=50_000)
+    experiment = Experiment(config, examples=50_000).check()
     state: Any = experiment.initial_state()
     batch = sharding.put_batch(rows(job["config"]), experiment.mesh)
     about = {
@@ -102,9 +103,10 @@ def jax_side(job: Job) -> Side:
     if job["mode"] == "inference":
         variables = state.variables("raw")
         state = None  # optimizer and EMA are not part of it
+        step = CompiledStep(make_accuracy_step(experiment))
 
         def evaluate() -> Any:
-            return experiment.eval_step(variables, batch)
+            return step(variables, batch)
 
         def answer(result: Any) -> float:
             counts, _ = jax.block_until_ready(result)
@@ -162,24 +164,25 @@ def torch_side(job: Job, compiled: bool = False) -> Side:
     inputs, target = batch["input"].long(), batch["target"].long()
     scale = m["phase_scale"] if m["initial_phase"] == "noise" else 0.0
     phases = (inputs.shape[0], m["width"], inputs.shape[1], inputs.shape[2])
-    if config["task"] == "image":
+    images = not isinstance(model, GridModel)
+    if images:
         inputs = batch["input"].movedim(-1, 1)
         phases = (*phases[:2], *(side // m["patch"] for side in inputs.shape[2:]))
-    mean, deviation = (
-        torch.tensor(data[name], device=device)[:, None, None] for name in ("mean", "deviation")
-    )
-    smoothing = config["train"]["label_smoothing"] if training else 0.0
+        mean, std = (
+            torch.tensor(data[name], device=device)[:, None, None] for name in ("mean", "std")
+        )
+        smoothing = config["task"]["label_smoothing"] if training else 0.0
 
     def loss_of(network: Any, count: int | None = None) -> Any:
         """Of the first `count` examples, None: of all."""
         theta = scale * torch.randn(phases, device=device)[:count]
         low = m["precision"] == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16, enabled=low):
-            if isinstance(model, GridModel):
+            if not images:
                 logits = network(inputs[:count], theta).logits.float()
                 return model.loss(logits, target[:count])
-            images = (inputs[:count].float() / 255 - mean) / deviation
-            logits = network(images, theta).logits.float()
+            normalised = (inputs[:count].float() / 255 - mean) / std
+            logits = network(normalised, theta).logits.float()
             return F.cross_entropy(logits, target[:count], label_smoothing=smoothing)
 
     network: Any = model
@@ -217,17 +220,18 @@ def torch_model(config: dict[str, Any]) -> Any:
     """
     from experiments.benchmarks.torch_wonn import BOARDS, GridModel, ImageModel, growing_widths
 
-    m = config["model"]
-    if m["name"] != "winfree" or m["norm"] not in ("group", "none") or len(m["steps"]) != 1:
+    m, task = config["model"], config["task"]["name"]
+    winfree = m["name"] in ("winfree_grid", "winfree_image")
+    if not winfree or m["norm"] not in ("group", "none") or len(m["steps"]) != 1:
         raise ValueError(
-            f"The PyTorch model has no model.name={m['name']}, model.norm={m['norm']}, "
-            f"model.steps={m['steps']}: it is winfree, with norm group or none and one number of "
-            "steps; or leave it out: --sides jax."
+            f"There is no PyTorch model for model.name={m['name']}, model.norm={m.get('norm')}, "
+            f"model.steps={m.get('steps')}: it must be a Winfree network with norm group or none "
+            "and one number of steps. Leave PyTorch out with --sides jax."
         )
     steps, width, layers = m["steps"][0], m["width"], m["layers"]
     common = {"heads": m["heads"], "step_size": m["step_size"], "norm": m["norm"] == "group"}
-    if config["task"] in BOARDS:
-        return GridModel(config["task"], width, layers, steps, **common)
+    if task in BOARDS:
+        return GridModel(task, width, layers, steps, **common)
     return ImageModel(
         growing_widths(width, (4 if m["widening"] else 1) * width, layers),
         config["data"]["classes"],

@@ -41,13 +41,12 @@ MODES = ("train", "inference")
 
 def cards(job: dict[str, Any]) -> dict[str, Any]:
     """The checked configuration of each case, as a dictionary."""
-    import dataclasses
-
-    from wonn_jax.config import freeze
+    from wonn_jax.config import to_dict
+    from wonn_jax.train.card import freeze
 
     options = {"precision": job["precision"], "overrides": job["overrides"]}
     return {
-        name: dataclasses.asdict(freeze(card(name, batch=batch, **options)))
+        name: to_dict(freeze(card(name, batch=batch, **options)))
         for name, batch in job["batches"].items()
     }
 

@@ -12,8 +12,8 @@ from experiments.benchmarks import steps
 from experiments.benchmarks.cases import CASES, card, parse_override, rows
 from experiments.benchmarks.results import ratios, table
 from experiments.benchmarks.sides import SIDES
-from wonn_jax.config import freeze
-from wonn_jax.tasks import TASKS
+from wonn_jax.train.card import freeze
+from wonn_jax.train.experiment import Experiment
 
 FIXTURES = (
     *("image_mlp_attn", "image_mlp_conv", "image_trig_attn", "image_widening", "imagenet_patch"),
@@ -130,9 +130,8 @@ def test_every_case_is_an_experiment(name, precision):
 @pytest.mark.parametrize("name", ["maze", "sudoku", "cifar-trig-128", "imagenet-mlp-256"])
 def test_the_input_is_a_batch_of_the_task(name):
     config = card(name, batch=3, precision="float32", overrides={})
-    frozen = freeze(config)
-    task = TASKS[frozen.task].from_config(frozen)
-    expected = {k: (x.shape, x.dtype) for k, x in task.abstract_batch(frozen, 3).items()}
+    task = Experiment(freeze(config)).task
+    expected = {k: (x.shape, x.dtype) for k, x in task.abstract_batch(3).items()}
     found = rows(json.loads(json.dumps(config.to_dict())))
     assert {k: (x.shape, x.dtype) for k, x in found.items()} == expected
 
@@ -146,9 +145,17 @@ def test_the_maze_is_as_long_as_those_of_the_benchmark():
     assert 109 <= int(moves[0]) <= 153
 
 
-@pytest.mark.parametrize("overrides", [{"model.depth": 1}, {"nets.remat": 1}, {"model.width": "x"}])
-def test_overrides_that_cannot_be_set(overrides):
-    with pytest.raises(ValueError, match="--set .* cannot be set on the case maze"):
+@pytest.mark.parametrize(
+    ("overrides", "known"),
+    [
+        ({"model.depth": 1}, "model has the fields .*width"),
+        ({"nets.remat": 1}, "The card has the sections .*model"),
+        ({"seed.x": 1}, "The card has the sections .*model"),
+        ({"model.width": "x"}, "model has the fields .*width"),
+    ],
+)
+def test_overrides_that_cannot_be_set(overrides, known):
+    with pytest.raises(ValueError, match=f"--set .* cannot be set on the case maze: .*{known}"):
         card("maze", batch=2, precision="float32", overrides=overrides)
 
 

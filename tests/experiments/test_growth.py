@@ -9,7 +9,7 @@ import pytest
 
 from experiments import growth, growth_report
 from experiments.benchmarks.cases import card
-from wonn_jax.config import freeze
+from wonn_jax.train.card import freeze
 
 PLAN = growth.sweeps("cpu", 2)
 

@@ -8,9 +8,9 @@ import pytest
 
 from experiments import pod_check
 from experiments.pod_check import MODELS, MODES, PODS, Job, jobs
-from wonn_jax.config import check_grid, freeze
 from wonn_jax.parallel import mesh as sharding
 from wonn_jax.parallel.mesh import MeshConfig
+from wonn_jax.train.card import freeze
 
 PLANNED = list(jobs(list(MODELS), list(PODS), list(MODES)))
 FOUND = {
@@ -46,7 +46,9 @@ def test_every_program_is_an_experiment_that_fits_its_chips():
         shape = sharding.mesh_shape(MeshConfig(**job.axes), PODS[job.pod].chips)
         assert shape == tuple(job.axes.values())
         assert job.batch % (shape[0] * shape[1] * job.accumulate) == 0
-        check_grid(config, shape[2])
+        examples = config.task.build(config.data, config.augment).examples
+        config.model.check_split(examples, shape[2])
+        config.model.check_platform("tpu")
         assert all(flag.startswith("--config") for flag in job.flags.split())
     for model in MODELS:
         batches = [job.batch for job in PLANNED if job.model == model]
