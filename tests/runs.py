@@ -23,9 +23,13 @@ from wonn_jax.train.checkpoint import Checkpoints, flatten
 from wonn_jax.train.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
-QUICK_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+QUICK_OPTIONS = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
 """Compiler options for programs that run for milliseconds and would be compiled for seconds."""
-QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}
+QUICK = {"XLA_FLAGS": " ".join(f"--{name}={int(x)}" for name, x in QUICK_OPTIONS.items())}
 """The same as an environment, for tests that compile in many processes."""
 
 
@@ -132,12 +136,14 @@ def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess
     )
 
 
-def run_until(arguments: list[str], step: int, number: int = signal.SIGKILL) -> int:
+def run_until(
+    arguments: list[str], step: int, number: int = signal.SIGKILL, **environment: str
+) -> int:
     """Starts a run and sends it a signal once its metrics have got to `step`; its exit status."""
     process = subprocess.Popen(
         arguments,
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -2,71 +2,114 @@
 
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import arrays, command, run, run_until, write_mazes
+from runs import QUICK, arrays, command, run, run_until, tiny
 
+from wonn_jax.train.card import Config
 from wonn_jax.train.checkpoint import Checkpoints
-from wonn_jax.train.metrics import read_lines
+from wonn_jax.train.loop import Interrupted, train
+from wonn_jax.train.metrics import MetricWriter, read_lines
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return write_mazes(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(data, tmp_path_factory) -> Path:
-    workdir = tmp_path_factory.mktemp("undisturbed")
-    result = run(command(data, workdir))
-    assert result.returncode == 0, result.stderr
-    return workdir
-
-
-def assert_same_run(left: Path, right: Path) -> None:
-    ours, theirs = arrays(left), arrays(right)
+def assert_same_run(left: Path, right: Path, config: Config | None = None, step: int = 30) -> None:
+    ours, theirs = (arrays(workdir, config, step) for workdir in (left, right))
     assert ours.keys() == theirs.keys() and len(ours) > 50
     for name, x in ours.items():
         np.testing.assert_array_equal(x, theirs[name], err_msg=name)
     assert (left / "metrics.jsonl").read_bytes() == (right / "metrics.jsonl").read_bytes()
 
 
-def test_killed_twice_equals_undisturbed(data, undisturbed, tmp_path):
-    arguments = command(data, tmp_path)
-    assert run_until(arguments, 7) == -signal.SIGKILL
-    assert run_until(arguments, 18) == -signal.SIGKILL
-    result = run(arguments)
+# --- Processes that are killed ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def arguments(mazes, compiled):
+    """The command line of a run in a folder."""
+
+    def of(workdir: Path, *more: str) -> list[str]:
+        cache = f"--config.devices.compilation_cache={compiled}"
+        return command(mazes, workdir, cache, *more)
+
+    return of
+
+
+def finish(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    result = run(arguments, **QUICK)
     assert result.returncode == 0, result.stderr
-    assert "resumed from" in result.stdout
-    assert_same_run(tmp_path, undisturbed)
+    return result
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_saves_first(data, undisturbed, tmp_path, number):
-    arguments = command(data, tmp_path, "--config.checkpoint.every=never")
-    assert run_until(arguments, 6, number) == 128 + number
-    with Checkpoints(tmp_path / "checkpoints", 3) as checkpoints:
+@pytest.fixture(scope="module")
+def undisturbed(arguments, tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    finish(arguments(workdir))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def killed(arguments, tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("killed")
+    assert run_until(arguments(workdir), 7, **QUICK) == -signal.SIGKILL
+    return workdir
+
+
+def test_killed_twice_equals_undisturbed(arguments, killed, undisturbed, tmp_path):
+    workdir = shutil.copytree(killed, tmp_path / "run")
+    assert run_until(arguments(workdir), 18, **QUICK) == -signal.SIGKILL
+    assert "resumed from" in finish(arguments(workdir)).stdout
+    assert_same_run(workdir, undisturbed)
+
+
+def test_asked_to_stop_saves_first(arguments, undisturbed, tmp_path):
+    never = arguments(tmp_path, "--config.checkpoint.every=never")
+    assert run_until(never, 6, signal.SIGTERM, **QUICK) == 128 + signal.SIGTERM
+    with Checkpoints(tmp_path / "checkpoints", 3, writable=False) as checkpoints:
         (step,) = checkpoints.steps()
     assert 6 <= step < 30
-    result = run(arguments)
-    assert f"start    step {step}, resumed" in result.stdout
+    assert f"start    step {step}, resumed" in finish(never).stdout
     assert_same_run(tmp_path, undisturbed)
 
 
-def test_another_number_of_devices_and_mesh_goes_on(data, undisturbed, tmp_path):
+def test_another_number_of_devices_and_mesh_goes_on(arguments, killed, undisturbed, tmp_path):
     """Same examples, same phases: equal to rounding (see test_mesh for how equal one step is)."""
-    arguments = command(data, tmp_path)
-    assert run_until(arguments, 9) == -signal.SIGKILL
-    result = run([*arguments, "--config.devices.cpu_devices=4", "--config.mesh.fsdp=2"])
-    assert result.returncode == 0, result.stderr
-    assert "4 × cpu, mesh data 2 × fsdp 2" in result.stdout and "resumed from" in result.stdout
-    ours, theirs = (read_lines(w / "metrics.jsonl") for w in (tmp_path, undisturbed))
+    workdir = shutil.copytree(killed, tmp_path / "run")
+    split = ["--config.devices.cpu_devices=4", "--config.mesh.fsdp=2"]
+    text = finish(arguments(workdir, *split)).stdout
+    assert "4 × cpu, mesh data 2 × fsdp 2" in text and "resumed from" in text
+    ours, theirs = (read_lines(w / "metrics.jsonl") for w in (workdir, undisturbed))
     assert [(x["step"], x["kind"]) for x in ours] == [(x["step"], x["kind"]) for x in theirs]
     for mine, other in zip(ours, theirs, strict=True):
         if mine["kind"] == "train":
             np.testing.assert_allclose(mine["loss"], other["loss"], rtol=1e-2)
+
+
+# --- In this process --------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_answered_after_the_step(mazes, finished, tmp_path, monkeypatch, number):
+    write = MetricWriter.write
+
+    def write_and_interrupt(self, step, kind, values):
+        write(self, step, kind, values)
+        if step == 2:
+            signal.raise_signal(number)
+
+    config = tiny(mazes, checkpoint__every="never")
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricWriter, "write", write_and_interrupt)
+        with pytest.raises(Interrupted, match=f"stopped by {number.name} after step 3") as caught:
+            train(config, tmp_path)
+    assert caught.value.number == number and signal.getsignal(number) == before
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["3"]
+    train(config, tmp_path)
+    assert_same_run(tmp_path, finished, config, 6)
 
 
 def _damage(checkpoint: Path, how: str) -> None:
@@ -84,37 +127,36 @@ def _damage(checkpoint: Path, how: str) -> None:
         (checkpoint / "meta" / "metadata").write_text("{")
 
 
+@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("how", ["truncated", "flipped", "gone", "meta"])
 def test_damaged_newest_checkpoint_is_reported_and_the_one_before_used(
-    data, undisturbed, tmp_path, how
+    mazes, finished, tmp_path, how, caplog, capsys
 ):
-    shutil.copytree(undisturbed, tmp_path / "run")
-    _damage(tmp_path / "run" / "checkpoints" / "30", how)
-    result = run(command(data, tmp_path / "run"))
-    assert result.returncode == 0, result.stderr
-    assert "checkpoints/30 is damaged" in result.stderr
-    assert "start    step 28, resumed from" in result.stdout
-    assert (tmp_path / "run" / "damaged" / "checkpoints-30").is_dir()
-    assert_same_run(tmp_path / "run", undisturbed)
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    _damage(workdir / "checkpoints" / "6", how)
+    train(tiny(mazes), workdir)
+    assert "checkpoints/6 is damaged" in caplog.text
+    assert "start    step 4, resumed from" in capsys.readouterr().out
+    assert (workdir / "damaged" / "checkpoints-6").is_dir()
+    assert_same_run(workdir, finished, tiny(mazes), 6)
 
 
-def test_half_written_checkpoint_is_reported(data, undisturbed, tmp_path):
-    shutil.copytree(undisturbed, tmp_path / "run")
-    checkpoints = tmp_path / "run" / "checkpoints"
-    (checkpoints / "30").rename(checkpoints / "30.orbax-checkpoint-tmp")
-    result = run(command(data, tmp_path / "run"))
-    assert result.returncode == 0, result.stderr
-    assert "Removing the incomplete checkpoint" in result.stderr
-    assert "start    step 28, resumed from" in result.stdout
-    assert_same_run(tmp_path / "run", undisturbed)
+@pytest.mark.usefixtures("quick_compilation")
+def test_half_written_checkpoint_is_reported(mazes, finished, tmp_path, caplog, capsys):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    checkpoints = workdir / "checkpoints"
+    (checkpoints / "6").rename(checkpoints / "6.orbax-checkpoint-tmp")
+    train(tiny(mazes), workdir)
+    assert "6.orbax-checkpoint-tmp was not written to its end" in caplog.text
+    assert "start    step 4, resumed from" in capsys.readouterr().out
+    assert_same_run(workdir, finished, tiny(mazes), 6)
 
 
-def test_only_damaged_checkpoints_is_an_error_not_a_fresh_start(data, undisturbed, tmp_path):
-    shutil.copytree(undisturbed, tmp_path / "run")
-    for checkpoint in (tmp_path / "run" / "checkpoints").iterdir():
+def test_only_damaged_checkpoints_is_an_error_not_a_fresh_start(mazes, finished, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    for checkpoint in (workdir / "checkpoints").iterdir():
         _damage(checkpoint, "truncated")
-    result = run(command(data, tmp_path / "run"))
-    assert result.returncode == 2
-    assert "All checkpoints in" in result.stderr and "another --workdir" in result.stderr
-    lines = (tmp_path / "run" / "metrics.jsonl").read_bytes()
-    assert lines == (undisturbed / "metrics.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="All checkpoints in .* another --workdir"):
+        train(tiny(mazes), workdir)
+    lines = (workdir / "metrics.jsonl").read_bytes()
+    assert lines == (finished / "metrics.jsonl").read_bytes()
