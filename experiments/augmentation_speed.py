@@ -1,11 +1,11 @@
-"""Images per second that one core augments, for each recipe and its pieces.
+"""Images per second that one core augments, for each recipe and its parts.
 
 python -m experiments.augmentation_speed --torchvision --seconds=4
 
-With --torchvision, what torchvision makes of the same pictures stands beside it, on the same
-core, measured by turns. A whole recipe goes from what a data set stores (array or JPEG) to the
-bytes that leave the worker, with the generator of each picture; a piece goes from a decoded
-picture of Pillow to an array.
+With --torchvision, the same transforms of torchvision are measured in turns on the same core. A
+whole recipe starts from what a data set stores (array or JPEG) and ends with the bytes that leave
+the worker, including the random generator of each image; a part goes from a decoded Pillow image
+to an array.
 """
 
 import argparse
@@ -50,7 +50,7 @@ Work = Callable[[], object]
 
 
 def photo(height: int, width: int, seed: int) -> Image.Image:
-    """Noise at all scales, as strong in each octave: the spectrum of a photograph, roughly."""
+    """Noise of equal power in each octave: roughly the spectrum of a photograph."""
     rng = np.random.default_rng(seed)
     total = np.full((height, width, 3), 128.0)
     for octave in range(2, 9):
@@ -61,7 +61,7 @@ def photo(height: int, width: int, seed: int) -> Image.Image:
 
 
 def jpeg(picture: Image.Image) -> bytes:
-    """A file of the quality that is usual in ImageNet."""
+    """An encoded image, of a quality that is usual in ImageNet."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=92)
     return file.getvalue()
@@ -72,7 +72,7 @@ def decode(file: bytes) -> Image.Image:
 
 
 def peer(config: ImageAugmentation, size: int) -> Callable[[Any], Any]:
-    """torchvision's transforms for a configuration, picture to picture."""
+    """torchvision's transforms for a configuration, from image to image."""
     from torchvision import transforms as T
 
     stages: list[Any] = []
@@ -107,7 +107,7 @@ def peer_evaluation() -> Callable[[Any], Any]:
 
 
 def works(name: str, compare: bool) -> dict[str, tuple[Work, Work | None]]:
-    """What is measured of a recipe: ours, and torchvision's if asked for."""
+    """What is measured of a recipe by label: our function, and torchvision's if `compare`."""
     config, size = RECIPES[name]
     small = [photo(size, size, seed) for seed in range(16)]
     large = [photo(375, 500, seed) for seed in range(16)]

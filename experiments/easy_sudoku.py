@@ -1,10 +1,10 @@
-"""Writes Sudokus with more givens than SATNet's, for networks that are too small for these.
+"""Writes Sudokus with more givens than SATNet's, for small networks.
 
     python -m experiments.easy_sudoku data/easy_sudoku --givens=48,58
     python -m wonn_jax.main --config=configs/sudoku.py --config.data.path=data/easy_sudoku …
 
-Boards of the usual generator with some of the blanks filled in, so that the solution stays the
-only one; in the layout of SATNet's arrays, 9000 boards to train on and 1000 to test.
+Boards of the usual generator with some of the blanks filled in, which keeps the solution unique; in
+the layout of SATNet's arrays, 9000 boards for training and 1000 for testing.
 """
 
 import argparse
@@ -19,10 +19,13 @@ BOARDS = 10_000
 
 
 def easier(inputs: np.ndarray, labels: np.ndarray, fewest: int, most: int, seed: int) -> np.ndarray:
-    """Boards `[N, 9, 9]` (0 blank) with as many givens as drawn from fewest to most, or more."""
+    """Boards `[N, 9, 9]` (0 for blank) with a random number of givens from `fewest` to `most`.
+
+    A board that has more already stays as it is.
+    """
     rng = np.random.default_rng(seed)
     wanted = rng.integers(fewest, most + 1, len(inputs))
-    # Givens first, then blanks in random order; shown are as many cells as wanted.
+    # Givens first, then blanks in random order; the first cells in this order are shown.
     order = np.argsort(np.where(inputs > 0, -1.0, rng.random(inputs.shape)).reshape(-1, 81))
     rank = np.argsort(order).reshape(inputs.shape)
     return np.where((inputs > 0) | (rank < wanted[:, None, None]), labels, 0).astype(np.uint8)
@@ -40,7 +43,10 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError:
         fewest, most = 0, -1
     if not 0 < fewest <= most <= 81:
-        print(f"Error: --givens={options.givens} must be like 48,58, up to 81.", file=sys.stderr)
+        print(
+            f"Error: --givens={options.givens} must be two numbers from 1 to 81, such as 48,58.",
+            file=sys.stderr,
+        )
         return 2
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     digits = np.arange(1, 10)
     for name, boards in (("features", inputs), ("labels", labels)):
         np.save(options.folder / f"{name}.npy", (boards[..., None] == digits).astype(np.float32))
-    print(f"written   {options.folder}, {(inputs > 0).sum((1, 2)).mean():.1f} givens in the mean")
+    print(f"written   {options.folder}, {(inputs > 0).sum((1, 2)).mean():.1f} givens on average")
     return 0
 
 

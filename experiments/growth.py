@@ -3,21 +3,21 @@
     python -m experiments.growth
     python -m experiments.growth --only cells inference --plot growth.png
 
-From a base (30×30, T 24, 2 boards, C 128, 8 heads) one of them at a time: `cells` and `batch`
-train on one device, `cells` with one board; `steps` and `width` train on two CPU devices with a
-board each, `steps` with every step recomputed and in chunks of 8; `inference` is an evaluation
-step of one board, metrics included. Float32 on a CPU; bfloat16 on a GPU or TPU, of which it takes
-one device.
+One quantity is varied at a time from a base (30×30, T 24, 2 boards, C 128, 8 heads): `cells` and
+`batch` train on one device, `cells` with one board; `steps` and `width` train on two CPU devices
+with a board each, `steps` with recomputation of every step and in chunks of 8; `inference` is an
+evaluation step of one board, including metrics. float32 on a CPU; bfloat16 on a GPU or TPU, where
+one device is used.
 
-Every point has a process of its own and at most `--limit` seconds; one that takes longer, or more
-memory than there is, is recorded as such. A step is repeated for 20 s, at most 5 times, and a
-first one of less than 20 s does not count. The results are written after every point, and the
-same command goes on where it was; `--again` measures anew.
+Every point runs in its own process for at most `--limit` seconds; one that takes longer, or needs
+more memory than is free, is recorded as such. A step is repeated for 20 s, at most 5 times; a first
+step of less than 20 s is a warm-up and not counted. The results are written after every point, and
+the same command continues an interrupted sweep; `--again` repeats the measurements.
 
     python -m experiments.growth --show experiments/results/growth.json --plot growth.png
 
-prints the tables of a file and draws its figure. Exponents are slopes of a line through the
-logarithms, over all points and over the last two: small points have constant parts.
+prints the tables of a file and draws its figure. Exponents are the slopes of a line through the
+logarithms of all points and of the last two, where constant costs weigh less.
 """
 
 import argparse
@@ -34,8 +34,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# Only the standard library, here and in what is imported: a process inherits the peak memory of
-# the one that starts it.
+# Only the standard library, here and in the modules imported here: a process inherits the peak
+# memory of the one that starts it.
 from experiments.benchmarks.cases import card, rows
 from experiments.benchmarks.results import GIGA
 from experiments.benchmarks.sides import environment, host_peak, replies
@@ -49,7 +49,7 @@ ONE_CHIP = "TPU_PROCESS_BOUNDS=1,1,1 TPU_CHIPS_PER_PROCESS_BOUNDS=1,1,1 TPU_VISI
 
 
 def sweeps(backend: str, devices: int, quick: bool = False) -> dict[str, list[Settings]]:
-    """The points of every sweep; the first of 'base' is what they start from."""
+    """The points of every sweep by its name, and their starting point, 'base'."""
     precision = "float32" if backend == "cpu" else "bfloat16"
     base: Settings = {"mode": "train", "side": 30, "steps": 24, "batch": 2, "width": 128}
     base |= {"heads": 8, "remat": 1, "precision": precision, "backend": backend}
@@ -81,7 +81,7 @@ def timed(
     most: int = MOST,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
-    """Seconds of `step`, once at least; a first one shorter than the budget does not count."""
+    """Seconds of at least one call of `step`; a first call shorter than `budget` is not counted."""
 
     def once() -> float:
         began = clock()
@@ -98,7 +98,7 @@ def timed(
 
 
 def _from_proc(file: str, field: str) -> int | None:
-    """A field of a file in /proc, bytes; None where there is no such thing."""
+    """A field of a file in /proc, bytes; None if there is no such file or field."""
     try:
         lines = Path("/proc", file).read_text().splitlines()
     except OSError:
@@ -107,7 +107,7 @@ def _from_proc(file: str, field: str) -> int | None:
 
 
 def _forget_peak() -> None:
-    """Lets the peak memory of this process begin anew, where the system can (Linux)."""
+    """Resets the peak memory of this process, where the system can (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -115,9 +115,13 @@ def _forget_peak() -> None:
 
 
 def shortage(settings: Settings, temporaries: int) -> str:
-    """The status of a point with so many bytes of temporaries on a device; '': there is memory.
+    """The status of a point if memory does not suffice for its temporaries; '' if it does.
 
-    Without it the system would end this process, or another.
+    Running it anyway, the system would kill this process or another.
+
+    Args:
+      settings: of the point.
+      temporaries: of the compiled step on a device, bytes.
     """
     needed, available = settings["devices"] * temporaries, _from_proc("meminfo", "MemAvailable")
     if available is None or needed <= available:
@@ -126,9 +130,9 @@ def shortage(settings: Settings, temporaries: int) -> str:
 
 
 def attention_temporaries(batch: int, tokens: int, settings: Settings) -> int | None:
-    """Bytes that one compiled call of attention needs beside operands and results.
+    """Temporaries of one compiled call of attention on `batch` boards, bytes.
 
-    Of `batch` boards; with its gradient if the settings train, else forward alone.
+    With its gradient if the settings train, otherwise forward only.
     """
     import jax
     import jax.numpy as jnp
@@ -142,7 +146,7 @@ def attention_temporaries(batch: int, tokens: int, settings: Settings) -> int | 
 
     def forward(query: Any, key: Any, value: Any, weight: Any) -> Any:
         out = attention(query, key, value, implementation="auto")
-        # Weighted: the gradient of a plain sum would be known to the compiler.
+        # Weighted, since the compiler would fold the gradient of a plain sum into a constant.
         return (out * weight).astype(jnp.float32).sum() if training else out
 
     training = settings["mode"] == "train"
@@ -153,7 +157,7 @@ def attention_temporaries(batch: int, tokens: int, settings: Settings) -> int | 
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """What is known of a point, a part at a time: a limit of time shall not take all of it."""
+    """Measures a point and yields results as they arrive, so that a time limit keeps the first."""
     import jax
 
     cpu = settings["backend"] == "cpu"
@@ -186,7 +190,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     training = settings["mode"] == "train"
     step = experiment.train_step if training else CompiledStep(make_accuracy_step(experiment))
     if not training:
-        state = state.variables("raw")  # optimizer and EMA are not part of it
+        state = state.variables("raw")  # without optimizer state and EMA
     jax.block_until_ready((state, batch))
 
     before = host_peak()
@@ -231,7 +235,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def work() -> None:
-    """Settings on standard input; what `measure` yields on standard output, a line each."""
+    """Reads settings from standard input and prints what `measure` yields, one line each."""
     with replies() as stream:
         try:
             for part in measure(json.loads(sys.stdin.read())):
@@ -244,9 +248,9 @@ def work() -> None:
 
 
 def run_point(settings: Settings, limit: float, quick: bool = False) -> dict[str, Any]:
-    """What a process of its own finds out within `limit` seconds, and its `status`."""
+    """Results of a process of its own within `limit` seconds, and their `status`."""
     variables = environment()
-    if quick:  # nearly all of its time is compilation
+    if quick:  # nearly all of the time is compilation
         variables["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     errors = b""
     try:
@@ -275,14 +279,14 @@ def run_point(settings: Settings, limit: float, quick: bool = False) -> dict[str
     return found
 
 
-def settled(point: Point, limit: float) -> bool:
-    """Whether there is no need to measure a point again."""
+def finished(point: Point, limit: float) -> bool:
+    """Whether a point need not be measured again."""
     late = point["status"].startswith("over the limit") and point["limit"] >= limit
     return point["status"] == "measured" or late
 
 
 def sweep(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures what is asked for and not in the file; writes it after each point.
+    """Measures the points that the file lacks, and writes it after each point.
 
     Raises:
       SystemExit: the file is of another machine, other versions or another base.
@@ -299,7 +303,7 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
 
     for name, settings in [(key, x) for key in options.only for x in plan[key]]:
         point = known.get(_key(settings))
-        if point is None or not settled(point, options.limit):
+        if point is None or not finished(point, options.limit):
             print(f"{name}: {describe(settings)}", end=" … ", flush=True)
             point = {"settings": settings, "date": datetime.date.today().isoformat()}
             point |= {"limit": options.limit}
@@ -320,7 +324,7 @@ def _key(settings: Settings) -> str:
 
 
 def _begin(base: Settings, path: Path | None) -> dict[str, Any]:
-    """The results in the file, if they are of this machine, versions and base; or none yet."""
+    """The results in the file, if they are of this machine, versions and base; else empty ones."""
     packages = ("jax", "jaxlib", "flax")
     versions = {"python": platform.python_version()}
     new: dict[str, Any] = {
@@ -334,7 +338,7 @@ def _begin(base: Settings, path: Path | None) -> dict[str, Any]:
         return new
     old = load(path)
     for name in ("hardware", "versions", "base"):
-        # The name of a GPU is known only when the first point is.
+        # The name of a GPU is known only after the first point.
         changed = [
             f"{key} {old[name].get(key)}, now {value}"
             for key, value in new[name].items()
@@ -349,7 +353,7 @@ def _begin(base: Settings, path: Path | None) -> dict[str, Any]:
 
 
 def _same_device(hardware: dict[str, Any], found: str | None, path: Path | None) -> None:
-    """Notes the accelerator; None is a CPU, or a point that did not come so far."""
+    """Records the accelerator; None for a CPU, or a point that failed before it was known."""
     noted = hardware["gpu"]
     if noted and found and noted != found:
         raise SystemExit(
@@ -362,7 +366,7 @@ def load(path: Path) -> dict[str, Any]:
     """Results from a file.
 
     Raises:
-      SystemExit: there are none in it.
+      SystemExit: it holds none.
     """
     try:
         results = json.loads(path.read_text())
@@ -374,7 +378,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def save(results: dict[str, Any], path: Path) -> None:
-    """Writes them beside the old file and then in its place: an end in between loses nothing."""
+    """Replaces the file atomically: an interruption leaves the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.new")
     fresh.write_text(json.dumps(results, indent=1) + "\n")

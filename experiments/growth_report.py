@@ -1,4 +1,4 @@
-"""Tables, exponents and the figure of what `experiments.growth` measured."""
+"""Tables, exponents and figure of the measurements of `experiments.growth`."""
 
 import math
 import statistics
@@ -15,16 +15,16 @@ Settings = dict[str, Any]
 backend, devices."""
 
 Point = dict[str, Any]
-"""`sweep`, `settings`, `date`, `limit` (s), `status` ('measured', or why not), and of what was
-measured: `seconds` of each step that counts, `first_seconds` of one that does not,
-`compile_seconds`, in bytes `temporaries`, `arguments` and `output` of the compiled step on a
-device and `attention` (temporaries of one call of it, with its gradient when training),
-`peak_before_compile`, `peak_after_compile`, `resident_after_compile` and `peak_after_steps` of
-the process, `device_peak` of an accelerator."""
+"""`sweep`, `settings`, `date`, `limit` (s), `status` ('measured', or why not), and measurements:
+`seconds` of each counted step, `first_seconds` of the warm-up, `compile_seconds`, and in bytes
+`temporaries`, `arguments` and `output` of the compiled step on a device, `attention` (temporaries
+of one call of attention, with its gradient when training), `peak_before_compile`,
+`peak_after_compile`, `resident_after_compile` and `peak_after_steps` of the process, and
+`device_peak` of an accelerator."""
 
 
 class Variable(NamedTuple):
-    """What grows: as a title, its sign in a power, and in words on an axis."""
+    """A varied quantity: title of its panels, symbol in a power, label of its axis."""
 
     title: str
     sign: str
@@ -49,7 +49,7 @@ class Fit(NamedTuple):
 
 
 def fit(x: list[float], y: list[float | None]) -> Fit | None:
-    """Least squares on logarithms; None of fewer than two sizes with a positive y."""
+    """Least squares on logarithms; None for fewer than two sizes with a positive y."""
     pairs = sorted(
         (math.log(a), math.log(b)) for a, b in zip(x, y, strict=True) if b is not None and b > 0
     )
@@ -71,14 +71,14 @@ class Series(NamedTuple):
         return [size(self.sweep, point["settings"]) for point in self.points]
 
     def values(self, name: str) -> list[float | None]:
-        """A quantity at each point; 'seconds' is the least."""
+        """A quantity at each point; of `seconds`, the minimum."""
         if name == "seconds":
             return [min(x["seconds"]) if x.get("seconds") else None for x in self.points]
         return [x.get(name) for x in self.points]
 
     @property
     def label(self) -> str:
-        """What tells it from the others over the same variable."""
+        """What distinguishes it from other series over the same variable."""
         settings = self.points[0]["settings"]
         if self.sweep != "steps":
             return "training" if settings["mode"] == "train" else "inference"
@@ -87,12 +87,12 @@ class Series(NamedTuple):
 
 
 def size(name: str, settings: Settings) -> int:
-    """How large a point of a sweep is."""
+    """The value of the varied quantity at a point of a sweep."""
     return settings["side"] ** 2 if name in ("cells", "inference") else settings[name]
 
 
 def series(results: dict[str, Any]) -> list[Series]:
-    """All of the results; the sweep over the steps has one for each way of recomputation."""
+    """All series of the results; the sweep over steps has one for each way to recompute."""
     found = []
     for name in VARIABLES:
         points = [x for x in results["points"] if x["sweep"] == name]
@@ -104,7 +104,7 @@ def series(results: dict[str, Any]) -> list[Series]:
 
 
 def describe(settings: Settings, without: str = "") -> str:
-    """A point in words; `without` the variable of a sweep."""
+    """A point in words, `without` the varied quantity of a sweep."""
     count = settings["batch"]
     words = {
         "mode": "training" if settings["mode"] == "train" else "inference",
@@ -130,7 +130,7 @@ HEADER = (
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Markdown: what was measured on what, then a table with exponents for each series."""
+    """Markdown: a heading, then a table with exponents for each series."""
     dates = sorted({x["date"] for x in results["points"]})
     head = heading(
         {
@@ -141,10 +141,10 @@ def tables(results: dict[str, Any]) -> str:
         }
     )
     notes = (
-        "Seconds are of one step, the least and the median of the steps that count. Temporaries, "
+        "Seconds are of one step: minimum and median of the counted steps. Temporaries, "
         "arguments and output are the compiler's, for one device; attention: temporaries of one "
-        "call, with its gradient when training; peak: of the process while steps run, less what "
-        "it had before them, or what was allocated on a GPU. A MB is 10⁶ bytes."
+        "call, with its gradient when training; peak: of the process while steps run, minus its "
+        "memory before them, or what was allocated on a GPU. A MB is 10⁶ bytes."
     )
     return "\n\n".join([head, notes, *map(_table, series(results))]) + "\n"
 
@@ -201,7 +201,7 @@ PANELS = (("cells", "inference"), ("steps",), ("batch",), ("width",))
 
 
 def draw(results: dict[str, Any], target: Path) -> None:
-    """Time above, memory below, a column for each variable, with the fitted powers."""
+    """Draws time above and memory below, a column for each variable, with the fitted powers."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -242,7 +242,7 @@ def draw(results: dict[str, Any], target: Path) -> None:
 
 
 def _power(axis: Any, line: Series, name: str, unit: float, label: str, **style: Any) -> None:
-    """Points, the power through them, and a word on it for the legend."""
+    """Draws points and the fitted power, with its exponents in the legend."""
     values = line.values(name)
     pairs = [(x, y / unit) for x, y in zip(line.sizes, values, strict=True) if y]
     if not pairs:

@@ -3,16 +3,16 @@
     pip install 'jax[tpu]'
     python -m experiments.pod_check [--pods v5e-16 …] [--models maze …] [--report]
 
-Compiles the training steps of Maze-hard and ImageNet-1K with the real TPU compiler, the smallest
-and the largest batch, data parallel, fully sharded and with the grid split, and writes what the
-compiler says into `experiments/results/pods.json` and `pods.md`: memory, operations and bytes of
-each chip, and the collectives of a step. What was compiled before is not compiled again, so that
-the command can be stopped and started; `--again` does.
+Compiles the training steps of Maze-hard and ImageNet-1K with the real TPU compiler, for the
+smallest and the largest batch, data parallel, fully sharded and with the grid split, and writes the
+compiler's analysis to `experiments/results/pods.json` and `pods.md`: memory, operations and bytes
+of each chip, and the collectives of a step. Programs that are in the results already are skipped,
+so that the command can be interrupted and repeated; `--again` compiles them, too.
 
-No chip runs anything. The time of a step is an **estimate**: the compiler's cycles for its own
-operations, those of a loop times its trips; for the attention kernel the cycles per logit that
-its schedule has on a v5e (`benchmarks/tpu_attention.py`), in proportion to the peak rate; and
-collectives one after the other, at the published bandwidth of a chip's links.
+Nothing runs on a chip. The time of a step is an **estimate**: the compiler's cycles for its own
+operations, times the trip count in a loop; for the attention kernel, the cycles per logit of its
+schedule on a v5e (`benchmarks/tpu_attention.py`), scaled by the peak rate; and collectives one
+after the other, at the published bandwidth of a chip's links.
 """
 
 import argparse
@@ -33,8 +33,8 @@ RESULTS = Path(__file__).parent / "results" / "pods.json"
 GIGA = 1e9
 
 KERNEL_CYCLES = 0.024
-"""Of the attention kernel, forward and backward, per logit with padding, on a v5e: 8.63 ms at
-1.5 GHz for 64 × 8 heads of 1024 × 1024, see `results/tpu_attention.md`."""
+"""Cycles of the attention kernel, forward and backward, per logit with padding, on a v5e: 8.63 ms
+at 1.5 GHz for 64 × 8 heads of 1024 × 1024, see `results/tpu_attention.md`."""
 
 
 class Pod(NamedTuple):
@@ -54,11 +54,11 @@ PODS = {
     "v6e-64": Pod("v6e:8x8", 64, 32e9, 918e12, 918e12 / (4 * 2 * 256**2), 400e9),
     "v5p-64": Pod("v5p:2x4x4", 32, 95e9, 459e12, 459e12 / (8 * 2 * 128**2), 600e9),
 }
-"""By their names, which for v5p count the two cores of each chip."""
+"""Slices by name; the names of v5p count the two cores of each chip."""
 
 
 class Model(NamedTuple):
-    """A configuration, and how it is spread."""
+    """A configuration, and how it is distributed."""
 
     card: str
     preset: str
@@ -66,7 +66,7 @@ class Model(NamedTuple):
     epochs: int
     batches: tuple[int, int]
     grid: int  # parts of the rows of cells
-    room: float  # examples that a chip works on at a time, for each GB of its memory
+    room: float  # examples that a chip processes at a time, per GB of its memory
 
 
 MODELS = {
@@ -97,7 +97,7 @@ class Job(NamedTuple):
 
     @property
     def accumulate(self) -> int:
-        """Micro-batches, as many as keep a chip's share of one within its room."""
+        """Micro-batches, so many that a chip's share of one fits into its memory."""
         axes, pod, model = self.axes, PODS[self.pod], MODELS[self.model]
         each = self.batch / (axes["data"] * axes["fsdp"] * axes["grid"])
         return 2 ** max(0, math.ceil(math.log2(each / (model.room * pod.memory / GIGA))))
@@ -108,7 +108,7 @@ class Job(NamedTuple):
 
     @property
     def flags(self) -> str:
-        """To say the same on the command line."""
+        """Flags of `python -m wonn_jax.main` that train it."""
         preset = f":{MODELS[self.model].preset}" if MODELS[self.model].preset else ""
         flags = [f"--config=configs/{MODELS[self.model].card}.py{preset}"]
         flags.append(f"--config.train.batch_size={self.batch}")
@@ -119,7 +119,7 @@ class Job(NamedTuple):
 
 
 def jobs(models: list[str], pods: list[str], modes: list[str]) -> Iterator[Job]:
-    """The smallest batch that gives every chip an example, and the largest, in every mode."""
+    """In every mode, the smallest batch with an example for every chip, and the largest."""
     for model in models:
         for mode in modes:
             for pod in pods:
@@ -130,7 +130,7 @@ def jobs(models: list[str], pods: list[str], modes: list[str]) -> Iterator[Job]:
 
 
 def compile_step(job: Job) -> dict[str, Any]:
-    """What the compiler says of the training step of a job."""
+    """The compiler's analysis of the training step of a job."""
     import importlib
 
     import jax
@@ -183,7 +183,7 @@ def compile_step(job: Job) -> dict[str, Any]:
 
 
 def read_by_hosts(job: Job) -> dict[str, int]:
-    """Hosts of the slice, and the rows of the batch that the first one reads."""
+    """Number of hosts of the slice, and of the batch's rows that the first one reads."""
     import numpy as np
     from jax.experimental import topologies
 
@@ -209,12 +209,12 @@ def seconds(job: Job, found: dict[str, Any]) -> float:
 
 
 def used(found: dict[str, Any]) -> int:
-    """Bytes of a chip's memory that the program takes."""
+    """Memory that the program needs on a chip, bytes."""
     return found["arguments"] + found["temporaries"] + found["output"]
 
 
 def fits(job: Job, found: dict[str, Any]) -> bool:
-    """Whether the program was compiled, and a chip has room for it."""
+    """Whether the program was compiled and fits into the memory of a chip."""
     return "error" not in found and used(found) <= PODS[job.pod].memory
 
 
@@ -316,13 +316,13 @@ def main() -> None:
     parser.add_argument("--pods", nargs="+", default=list(PODS), choices=list(PODS))
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
-    parser.add_argument("--again", action="store_true", help="compile what there is, too")
-    parser.add_argument("--report", action="store_true", help="compile nothing, write the page")
+    parser.add_argument("--again", action="store_true", help="compile programs in the results, too")
+    parser.add_argument("--report", action="store_true", help="only write the report")
     parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
     options = parser.parse_args()
     results = json.loads(options.output.read_text()) if options.output.exists() else {}
     if not options.report:
-        # Read when JAX is imported: no chip is looked for.
+        # Read when JAX is imported, so that it looks for no chip.
         os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
         try:
             import libtpu

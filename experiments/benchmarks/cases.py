@@ -1,4 +1,4 @@
-"""What `steps` measures: models of the paper by the name of their case, and a batch for each."""
+"""The cases that `steps` measures: models of the paper, and a batch for each."""
 
 import ast
 import importlib
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import ml_collections
 
-# The standard library alone, until a function asks for more: see `sides`.
+# Only the standard library is imported until a function needs more, see `sides`.
 
 
 class Case(NamedTuple):
@@ -32,10 +32,10 @@ CASES = {
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """'model.remat=1' → ('model.remat', 1); what is no Python value is a string.
+    """'model.remat=1' → ('model.remat', 1); a value that is not a Python literal is a string.
 
     Raises:
-      ValueError: no GROUP.FIELD=VALUE.
+      ValueError: the text is not of the form GROUP.FIELD=VALUE.
     """
     name, equals, value = text.partition("=")
     if not equals or "." not in name.strip(".") or not value:

@@ -1,4 +1,4 @@
-"""From the seconds of single steps to a table."""
+"""Tables of measured steps."""
 
 import statistics
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ LABELS = {"torch": "PyTorch", "torch-compile": "torch.compile", "jax": "JAX"}
 
 
 class Spread(NamedTuple):
-    """The median of numbers, the least and the greatest."""
+    """Median, minimum and maximum."""
 
     median: float
     low: float
@@ -18,10 +18,10 @@ class Spread(NamedTuple):
 
 
 def ratios(jax: list[float], torch: list[float]) -> Spread:
-    """jax / torch of the steps of the same round.
+    """Ratio of the seconds of JAX to those of PyTorch, round by round.
 
     Raises:
-      ValueError: lists of different lengths, or none.
+      ValueError: the lists are empty or of different lengths.
     """
     if not jax or len(jax) != len(torch):
         raise ValueError(f"{len(jax)} and {len(torch)} steps make no rounds of two.")
@@ -40,8 +40,8 @@ def heading(results: dict[str, Any]) -> str:
 def table(results: dict[str, Any]) -> str:
     """Markdown: the heading, then a line for every case, mode and side of PyTorch.
 
-    Ratios are JAX to PyTorch: that of the time is the median over rounds, with the least and the
-    greatest; memory is the peak, and what the imports alone take stands below.
+    Ratios are JAX to PyTorch. That of the time is the median over rounds, with minimum and maximum.
+    Memory is the peak; the memory of the imports alone is given below the table.
     """
     header = (
         *("case", "step", "batch", "beside", "PyTorch, s", "JAX, s", "ratio (min–max)"),
@@ -82,7 +82,7 @@ def _imports(measurements: list[dict[str, Any]]) -> str:
 
 
 def markdown(lines: list[tuple[str, ...]], text: tuple[int, ...] = ()) -> str:
-    """A Markdown table of a header and rows, to the right but for the columns `text`."""
+    """A Markdown table of a header and rows; columns are right-aligned, except those in `text`."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = tuple(
         "-" * (width if i in text else width - 1) + ("" if i in text else ":")

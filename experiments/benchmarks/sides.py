@@ -1,7 +1,7 @@
 """One side of a comparison, in a process of its own: PyTorch, compiled or not, or this package.
 
-Modules are imported in functions, and the torch side reads nothing of this package: each process
-shall hold what its side needs, since its memory is measured.
+Modules are imported inside functions, and the PyTorch side imports nothing of this package: each
+process holds only what its side needs, since its memory is measured.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ Job = dict[str, Any]
 
 
 class Side(NamedTuple):
-    """What can be measured.
+    """A side that is ready to be measured.
 
-    launch: begins a step and returns what to wait for.
-    wait: waits until everything begun is done; the loss.
-    peak: greatest memory so far, bytes: of the process, or allocated on the GPU.
+    launch: dispatches a step and returns its result, to be passed to `wait`.
+    wait: waits until all dispatched work is done; returns the loss.
+    peak: peak memory so far, bytes: of the process, or allocated on the GPU.
     imports: the same before the model was built.
     about: versions, parameters and GPU.
     """
@@ -36,7 +36,7 @@ class Side(NamedTuple):
 
 
 def environment() -> dict[str, str]:
-    """Of such a process: one GPU, of which JAX takes no more than it needs."""
+    """Environment of a process: one GPU, of which JAX does not preallocate memory."""
     return os.environ | {
         "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0],
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
@@ -45,7 +45,7 @@ def environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def replies() -> Iterator[TextIO]:
-    """Standard output, for replies alone: what libraries print goes to standard error."""
+    """Standard output for replies only: what libraries print goes to standard error."""
     with os.fdopen(os.dup(1), "w") as stream:
         os.dup2(2, 1)
         yield stream
@@ -60,7 +60,7 @@ def host_peak() -> int:
 
 
 def jax_side(job: Job) -> Side:
-    """All that a step of the training loop does, with metrics and EMA; or an evaluation step."""
+    """A step of the training loop, with metrics and EMA; or an evaluation step."""
     import jax
 
     gpu = job["backend"] == "gpu"
@@ -128,10 +128,10 @@ def jax_side(job: Job) -> Side:
 
 
 def torch_side(job: Job, compiled: bool = False) -> Side:
-    """Forward and backward pass and optimizer in PyTorch; or the forward pass and the loss.
+    """Forward pass, backward pass and optimizer in PyTorch; or the forward pass and the loss.
 
-    In bfloat16 by autocast, as it is: behind the first layer that makes phases bfloat16 too,
-    which this package keeps in float32. CutMix and erasing, which the training step of the
+    bfloat16 is autocast as PyTorch does it: after the first layer phases are bfloat16 too, which
+    this package keeps in float32. CutMix and erasing, which the training step of the
     ImageNet card includes, are not done here, nor is an EMA kept.
     """
     import torch
@@ -174,7 +174,7 @@ def torch_side(job: Job, compiled: bool = False) -> Side:
         smoothing = config["task"]["label_smoothing"] if training else 0.0
 
     def loss_of(network: Any, count: int | None = None) -> Any:
-        """Of the first `count` examples, None: of all."""
+        """The loss of the first `count` examples; None for all."""
         theta = scale * torch.randn(phases, device=device)[:count]
         low = m["precision"] == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16, enabled=low):
@@ -187,7 +187,7 @@ def torch_side(job: Job, compiled: bool = False) -> Side:
 
     network: Any = model
     if compiled:
-        # Once without: then the tables of the position codes exist, and are no part of the graph.
+        # One uncompiled pass creates the tables of position codes, which stay out of the graph.
         with torch.no_grad():
             model.eval()
             loss_of(model, 1)
@@ -216,7 +216,7 @@ def torch_model(config: dict[str, Any]) -> Any:
     """The PyTorch model of a configuration as a dictionary.
 
     Raises:
-      ValueError: a model that `torch_wonn` has not.
+      ValueError: `torch_wonn` has no such model.
     """
     from experiments.benchmarks.torch_wonn import BOARDS, GridModel, ImageModel, growing_widths
 
@@ -248,7 +248,7 @@ def torch_model(config: dict[str, Any]) -> Any:
 
 
 def torch_optimizer(model: Any, config: dict[str, Any]) -> Any:
-    """Adam or AdamW as in the card, at its learning rate without schedule."""
+    """Adam or AdamW as in the card, at a constant learning rate."""
     import torch
 
     common = {

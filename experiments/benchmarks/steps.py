@@ -2,15 +2,17 @@
 
     python -m experiments.benchmarks.steps --torch-python=/path/to/venv/bin/python
 
-Each case, mode and side has a process of its own, so that peaks of memory are apart (that of JAX
-includes compilation), and the sides take turns at single steps: a disturbance of the machine
-meets all of them. A training step is forward and backward pass and optimizer, in JAX with the
-metrics and the EMA of the training loop; `inference` is an evaluation step. Both sides get the
-same input and the model and optimizer of the same card, float32 on a CPU, bfloat16 on a GPU.
+Each case, mode and side runs in its own process, so that peak memory is measured separately (for
+JAX it includes compilation). The sides take turns at single steps, so that a disturbance of the
+machine affects all of them. A training step is forward pass, backward pass and optimizer, in JAX
+with the metrics and the EMA of the training loop; `inference` is an evaluation step. Both sides get
+the same input and the model and optimizer of the same card, in float32 on a CPU and bfloat16 on a
+GPU.
 
     python -m experiments.benchmarks.steps --cases maze --set model.remat=1 model.attention=plain
 
-sets fields of the cards. What the PyTorch model has too (width, steps, …) changes on both sides.
+overrides fields of the cards; those that the PyTorch model has too (width, steps, …) change on both
+sides.
 
     python -m experiments.benchmarks.steps --show results.json
 
@@ -30,8 +32,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-# Only the standard library, here and in what is imported: a process inherits the peak memory of
-# the one that starts it, and neither side shall load what the other needs.
+# Only the standard library, here and in the modules imported here: a process inherits the peak
+# memory of the one that starts it, and neither side may load what the other needs.
 from experiments.benchmarks.cases import CASES, card, parse_override
 from experiments.benchmarks.results import LABELS, table
 from experiments.benchmarks.sides import SIDES, environment, replies
@@ -52,7 +54,7 @@ def cards(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def work(stream: TextIO, worker: str) -> None:
-    """A worker: a job on the first line of standard input, then as many steps as each line says."""
+    """A worker: reads a job, then a number of steps to do, each from a line of standard input."""
 
     def reply(message: dict[str, Any]) -> None:
         print(json.dumps(message), file=stream, flush=True)
@@ -82,7 +84,7 @@ def work(stream: TextIO, worker: str) -> None:
 
 
 class Worker:
-    """A process that does its job step by step, when asked to."""
+    """A process that does steps of its job on request."""
 
     def __init__(self, name: str, python: str, job: dict[str, Any]):
         self._name = name
@@ -114,17 +116,17 @@ class Worker:
         return json.loads(reply)
 
     def close(self) -> None:
-        """Closes its input, at which it ends."""
+        """Closes its input, which ends it."""
         self._process.communicate()
 
 
 def rounds(workers: dict[str, Worker], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Replies of all sides, round by round, warm-up first; the order within a round changes."""
+    """Replies of all sides, round by round, warm-up first; the order of the sides alternates."""
     for number in range(-options.warmup, options.rounds):
         names = list(workers) if number % 2 else list(workers)[::-1]
         told = {}
         for name in names:
-            time.sleep(0.2)  # until the threads of the other have gone to sleep
+            time.sleep(0.2)  # until the threads of the other side sleep
             told[name] = workers[name].ask(str(options.repeat))
         label = f"round {number + 1}" if number >= 0 else "warm-up"
         shown = [(name, told[name]["seconds"], told[name]["loss"]) for name in workers]
@@ -135,7 +137,7 @@ def rounds(workers: dict[str, Worker], options: argparse.Namespace) -> Iterator[
 def measure(
     case: str, mode: str, config: dict[str, Any], options: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One case and mode; what was measured, and what the sides say about themselves."""
+    """Measures one case and mode; returns the measurements and what each side reports of itself."""
     job = {"config": config, "mode": mode, "backend": options.backend}
     job |= {"threads": options.threads, "devices": options.devices}
     workers: dict[str, Worker] = {}
@@ -173,7 +175,7 @@ def measure(
 
 
 def command_line(arguments: list[str]) -> str:
-    """The command, without where the other interpreter lies: that says nothing elsewhere."""
+    """The command without the path of the PyTorch interpreter, which means nothing elsewhere."""
     words, hide = [], False
     for word in arguments:
         flag, equals, _ = word.partition("=")

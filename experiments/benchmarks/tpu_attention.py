@@ -4,18 +4,18 @@
     python -m experiments.benchmarks.tpu_attention [maze ...] [--kernels plain pallas]
 
 Compiles one call, forward and backward, in bfloat16 for one chip of a TPU v5e and prints a
-Markdown table. All of it is an estimate; no chip has run anything:
+Markdown table. All figures are estimates; nothing runs on a chip:
 
-- temporaries and arguments: of the compiler's memory plan.
-- FLOP: of the products of queries and keys, by formula; cost analysis counts the body of a loop
-  once and nothing inside a Pallas kernel.
-- bytes: of cost analysis, what stays in vector memory included; a lower bound (≥) where there are
-  loops or kernels.
-- roofline: the longer of FLOP at the peak rate and these bytes at the peak bandwidth of the main
-  memory; too long where they stay in vector memory, as small arrays do.
-- schedule: cycles at the clock rate. Of XLA's operations these are the compiler's own estimates,
-  those of a loop times its trips; of a Pallas kernel the length of its schedule times the steps
-  of its grid, with no wait for memory.
+- temporaries and arguments: from the compiler's memory analysis.
+- FLOP: of the products of queries and keys, by formula; the compiler's cost analysis counts the
+  body of a loop once and nothing inside a Pallas kernel.
+- bytes: from the cost analysis, including what stays in vector memory; a lower bound (≥) where
+  there are loops or kernels.
+- roofline: the longer of FLOP at the peak rate and bytes at the peak bandwidth of main memory; an
+  overestimate where data stays in vector memory, as small arrays do.
+- schedule: cycles at the clock rate. For XLA's operations these are the compiler's estimates, times
+  the trip count in a loop; for a Pallas kernel, the length of its schedule times the steps of its
+  grid, without waiting for memory.
 """
 
 import argparse
@@ -58,22 +58,20 @@ class Cost(NamedTuple):
     temporaries: int  # bytes
     arguments: int  # bytes
     accessed: float  # bytes
-    whole: bool  # nothing hides in loops or kernels
+    whole: bool  # whether `accessed` is complete: there are no loops or kernels
     cycles: int
 
 
 def compiled(name: str, shape: Shape, device, dumps: pathlib.Path) -> Cost:
-    """Compiles the attention kernel `name`; `dumps` is where the compiler leaves schedules."""
+    """Compiles the attention kernel `name`; the compiler writes schedules into `dumps`."""
     import jax
     import jax.numpy as jnp
 
     from wonn_jax.kernels.attention import attention
-    from wonn_jax.kernels.pallas import block_size, pallas_attention
+    from wonn_jax.kernels.pallas import block_size
 
     def call(query, key, value):
-        if name == "pallas":
-            return pallas_attention(query, key, value)
-        return attention(query, key, value, implementation=name)
+        return attention(query, key, value, implementation=name, platform="tpu")
 
     def both(query, key, value, cotangent):
         out, pull = jax.vjp(call, query, key, value)
@@ -110,7 +108,7 @@ def label(case: str, shape: Shape) -> str:
 
 def row(case: str, name: str, shape: Shape, cost: Cost) -> str:
     """A line of the table."""
-    products = 6 if name == "plain" else 7  # 2 forward, 4 backward; others compute logits again
+    products = 6 if name == "plain" else 7  # 2 forward, 4 backward; others recompute the logits
     flop = products * 2 * shape.batch * shape.heads * shape.tokens**2 * shape.width
     bound = "" if cost.whole else "≥ "
     cells = (
@@ -127,15 +125,15 @@ def row(case: str, name: str, shape: Shape, cost: Cost) -> str:
 
 
 def main() -> None:
-    """Prints the table, a line when it is ready."""
+    """Prints the table, each line as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("cases", nargs="*", default=list(SHAPES), metavar="CASE", help=f"{SHAPES}")
     parser.add_argument("--kernels", nargs="+", default=list(KERNELS))
-    parser.add_argument("--topology", default="v5e:2x2", help="one chip of it is compiled for")
+    parser.add_argument("--topology", default="v5e:2x2", help="of which one chip is compiled for")
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        # All read when JAX is imported: no chip is looked for, and the schedules are left here.
+        # Read when JAX is imported: it looks for no chip, and the compiler writes schedules here.
         os.environ |= {
             "JAX_PLATFORMS": "cpu",
             "TPU_SKIP_MDS_QUERY": "1",
@@ -155,7 +153,7 @@ def main() -> None:
                 shape = SHAPES[case]
                 try:
                     cost = compiled(name, shape, topology.devices[0], pathlib.Path(folder))
-                except RuntimeError as error:  # of XLA, with what there is and what it takes
+                except RuntimeError as error:  # from XLA, with the memory available and needed
                     found = re.search(r"temporaries \(([\d.]+)G\)", str(error))
                     if not found:
                         raise

@@ -1,4 +1,4 @@
-"""What a program compiled for TPUs tells of itself: cycles, and collectives, by trips of loops."""
+"""Cycles and collectives of a program compiled for TPUs, read from its HLO."""
 
 import math
 import re
@@ -9,7 +9,7 @@ SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "
 
 
 def computations(hlo: str) -> dict[str, list[str]]:
-    """The instructions of each computation of a compiled module; the first one by ''."""
+    """The instructions of each computation of a compiled module by name; the entry is ''."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in hlo.splitlines():
@@ -23,25 +23,25 @@ def computations(hlo: str) -> dict[str, list[str]]:
 def executed(
     parts: dict[str, list[str]], name: str = "", times: int = 1
 ) -> Iterator[tuple[str, int]]:
-    """The instructions of a computation and how often they run; of branches, the first's.
+    """The instructions of a computation and how often each runs; only the first branch is taken.
 
     Args:
       parts: see `computations`.
       name: of the computation.
-      times: that it runs itself.
+      times: how often the computation itself runs.
     """
     for line in parts[name]:
         yield line, times
         if loop := re.search(r" while\(.*condition=%([^ ,]+), body=%([^ ,]+)", line):
             trips = re.findall(r"s32\[\]\S* constant\((\d+)\)", "\n".join(parts[loop[1]]))
-            # A loop whose length depends on the data, as in drawing random numbers, counts once.
+            # A loop whose trip count depends on data, as in random number generation, counts once.
             yield from executed(parts, loop[2], times * max(map(int, trips), default=1))
         elif branch := re.search(r" conditional\(.*branch_computations=\{%([^ ,}]+)", line):
             yield from executed(parts, branch[1], times)
 
 
 def cycles(parts: dict[str, list[str]], kernel: Callable[[str], float]) -> float:
-    """Estimated cycles of a program: the compiler's own, but for Pallas kernels.
+    """Estimated cycles of a program: the compiler's estimates, except for Pallas kernels.
 
     Args:
       parts: see `computations`.
@@ -57,7 +57,7 @@ def cycles(parts: dict[str, list[str]], kernel: Callable[[str], float]) -> float
 
 
 def collectives(parts: dict[str, list[str]]) -> dict[str, tuple[int, int]]:
-    """How many collectives of each kind a device takes part in, and the bytes of their results."""
+    """By kind, the number of collectives a device takes part in and the bytes of their results."""
     found: dict[str, tuple[int, int]] = {}
     kinds = "|".join(COLLECTIVES)
     for line, times in executed(parts):

@@ -1,11 +1,18 @@
 """Parameter counts of the paper's models, to the last one, and the table that prints them."""
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
+from cards import card as card_file
+from cards import changed
 
 from experiments import parameter_counts
 from experiments.parameter_counts import count, rounds_to, rows
+from wonn_jax.train.card import freeze
+
+LISTED = (Path(parameter_counts.__file__).parent / "README.md").read_text()
 
 # C 128, 64 → 256, 256.
 SIZES = ("128", "64-256", "256")
@@ -71,6 +78,19 @@ def test_the_table_says_what_differs(monkeypatch, capsys):
 
 
 def test_every_row_is_listed_with_its_command():
-    listed = (Path(parameter_counts.__file__).parent / "README.md").read_text()
     for row in rows():
-        assert f"| {row.printed} | `{row.command}` |" in listed
+        assert f"| {row.printed} | `{row.command}` |" in LISTED
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`(--config=.*?)`", LISTED))))
+def test_every_listed_command_is_a_configuration(command):
+    chosen, *fields = command.split()
+    name, _, preset = Path(chosen).name.partition(".py")
+    config = card_file(name, *filter(None, [preset.removeprefix(":")]))
+    for field in fields:
+        path, _, text = field.removeprefix("--config.").partition("=")
+        section, key = path.split(".")
+        kind = type(config[section][key])
+        value = text if kind is str else ast.literal_eval(text)
+        changed(config, **{f"{section}__{key}": (value,) if kind is tuple else value})
+    assert freeze(config).model.name in ("winfree_grid", "winfree_image", "resnet")
