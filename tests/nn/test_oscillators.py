@@ -127,20 +127,21 @@ def test_each_example_stops_when_it_has_converged(monkeypatch, elements):
     np.testing.assert_allclose(found.theta, stopped, atol=1e-4)
 
 
-def test_platform_reaches_every_kernel():
-    """A program for a TPU calls XLA's sine and cosine of phases, one for a CPU does not."""
+@pytest.mark.parametrize("interaction", ["fixed", "mlp"])
+def test_platform_reaches_every_kernel(interaction, monkeypatch):
+    """Polynomials and single examples on a CPU; XLA's functions and whole batches on a TPU."""
+    monkeypatch.setattr("wonn_jax.kernels.recompute.CHUNK_ELEMENTS", 1)
 
-    def called(platform: str, **settings) -> set[str]:
-        module = layer(**settings, placement=Placement(platform=platform))
+    def called(platform: str) -> list[str]:
+        placement = Placement(platform=platform)
+        module = layer(interaction=interaction, coupling="convolution", placement=placement)
         traced = jax.jit(module.apply).trace(variables(module), *state())
         text = traced.lower(lowering_platforms=(platform,)).as_text()
-        return set(re.findall(r"stablehlo\.(sine|cosine) .*tensor<2x5x7x8xf32>", text))
+        return re.findall(r"stablehlo\.(sine|cosine|while)\b", text)
 
-    for interaction in ("fixed", "mlp"):
-        for coupling in ("attention", "convolution"):
-            settings = {"interaction": interaction, "coupling": coupling}
-            assert called("cpu", **settings) == set()
-            assert called("tpu", **settings) == {"sine", "cosine"}
+    assert called("cpu") == ["while", "while"]  # over chunks of examples, over steps
+    other = called("tpu")
+    assert set(other) == {"sine", "cosine", "while"} and other.count("while") == 1
 
 
 def test_step_size_scales_the_first_step():
