@@ -22,7 +22,6 @@ from wonn_jax.train.loop import train
 from wonn_jax.train.methods import StepKeys
 from wonn_jax.train.metrics import read_lines
 
-
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
