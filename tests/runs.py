@@ -21,6 +21,7 @@ from wonn_jax.data import maze
 from wonn_jax.train.card import Config, freeze
 from wonn_jax.train.checkpoint import Checkpoints, flatten
 from wonn_jax.train.experiment import Experiment
+from wonn_jax.train.state import TrainState
 
 ROOT = Path(__file__).parents[1]
 QUICK_OPTIONS = {
@@ -55,10 +56,20 @@ def quickly(folder: Path) -> Iterator[None]:
     before = {name: getattr(jax.config, name) for name in settings}
     _update(settings)
     try:
-        with mock.patch("wonn_jax.train.step.compiler_options", lambda _: QUICK_OPTIONS):
+        with (
+            mock.patch("wonn_jax.train.step.compiler_options", lambda _: QUICK_OPTIONS),
+            mock.patch.object(Experiment, "initial_state", _initial_state),
+        ):
             yield
     finally:
         _update(before)
+
+
+def _initial_state(self: Experiment) -> TrainState:
+    create = jax.jit(
+        self._initial_state, out_shardings=self.state_shardings, compiler_options=QUICK_OPTIONS
+    )
+    return create()
 
 
 def _update(settings: dict[str, Any]) -> None:

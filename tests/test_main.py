@@ -45,7 +45,14 @@ MISTAKES = [
     ),
     (["--config.model.head", "4"], "did you mean config.model.heads? It has attention, heads, "),
     (["--config.modle.heads=4"], "config has no field 'modle'; did you mean config.model?"),
-    (["--config.model.heads=many"], "heads"),
+    (
+        ["--config.model.heads=many"],
+        "invalid literal for int() with base 10: 'many'. Set a field of",
+    ),
+    (
+        ["--nonsense=3"],
+        "Unknown command line flag 'nonsense'. Set a field of the card with --config.",
+    ),
     (["--config.model.heads=3"], "not divisible by twice config.model.heads=3"),
     ([RESNET, "--config.model.heads=4"], "has no field 'heads'. It has blocks, precision, width"),
     (
@@ -64,8 +71,8 @@ MISTAKES = [
     (["--mode=eval"], "There is no checkpoint"),
     (["--mode=eval", "--weights=nothing.npz"], "nothing.npz"),
     (["--weights=nothing.npz"], "--weights has no effect on --mode=train or describe"),
-    (["--config=configs/nothing.py"], "configs/nothing.py"),
-    ([f"--config={ROOT / 'configs/maze_hard.py'}:tiny"], "has no preset 'tiny'"),
+    (["--config=configs/nothing.py"], "error: there is no file configs/nothing.py; give a card"),
+    ([f"--config={ROOT / 'configs/maze_hard.py'}:tiny"], "has no preset 'tiny'; it has 'small'.\n"),
 ]
 
 

@@ -131,7 +131,11 @@ def test_best_and_numbered_checkpoints_and_imported_weights(mazes, finished, tmp
 
 def test_the_best_by_a_loss_is_the_lowest(mazes, tmp_path):
     config = tiny(
-        mazes, checkpoint__best="raw_loss", eval__every="1 steps", optimizer__learning_rate=0.1
+        mazes,
+        checkpoint__best="raw_loss",
+        eval__every="1 steps",
+        eval__pictures=0,
+        optimizer__learning_rate=0.1,
     )
     train(config, tmp_path)
     lines = [x for x in read_lines(tmp_path / "metrics.jsonl") if x["kind"] == "test"]
@@ -239,7 +243,8 @@ def test_each_step_is_compiled_once(mazes, tmp_path):
             ("8 steps", [update, evaluate]),
         ):
             compiled.clear()
-            config = tiny(mazes, train__length=length, eval__every="2 steps", eval__batch_size=12)
+            evaluation = {"eval__every": "2 steps", "eval__batch_size": 12, "eval__pictures": 0}
+            config = tiny(mazes, train__length=length, **evaluation)
             train(config, tmp_path)
             # Orbax slices what several devices hold, to have each of them write a part.
             assert [name for name in compiled if name != "jit(slice)"] == expected

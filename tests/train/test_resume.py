@@ -65,14 +65,13 @@ def test_killed_twice_equals_undisturbed(arguments, killed, undisturbed, tmp_pat
     assert_same_run(workdir, undisturbed)
 
 
-def test_asked_to_stop_saves_first(arguments, undisturbed, tmp_path):
+def test_asked_to_stop_saves_first(arguments, tmp_path):
+    """How it goes on is tested below."""
     never = arguments(tmp_path, "--config.checkpoint.every=never")
     assert run_until(never, 6, signal.SIGTERM, **QUICK) == 128 + signal.SIGTERM
     with Checkpoints(tmp_path / "checkpoints", 3, writable=False) as checkpoints:
         (step,) = checkpoints.steps()
     assert 6 <= step < 30
-    assert f"start    step {step}, resumed" in finish(never).stdout
-    assert_same_run(tmp_path, undisturbed)
 
 
 def test_another_number_of_devices_and_mesh_goes_on(arguments, killed, undisturbed, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_collections
 from absl import flags
+from ml_collections import config_flags
 
 from wonn_jax.config import unknown_field
 from wonn_jax.tools.launch import fail
@@ -16,9 +17,20 @@ from wonn_jax.tools.launch import fail
 def parse_flags(argv: list[str]) -> list[str]:
     """The flags of the command line; an unknown or wrong field of the config is a message."""
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        _check_card(config_flags.get_config_filename(flags.FLAGS["config"]))
+        return rest
     except (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error) as error:
         fail(ValueError(_explain(argv, error)), traceback=False)
+
+
+def _check_card(name: str | None) -> None:
+    """Raises an OSError if the file of the card is not there."""
+    path = (name or "").partition(":")[0]
+    if path and not Path(path).is_file():
+        raise FileNotFoundError(
+            f"there is no file {path}; give a card, such as --config=configs/maze_hard.py:small."
+        )
 
 
 def _explain(argv: list[str], error: Exception) -> str:
@@ -30,13 +42,12 @@ def _explain(argv: list[str], error: Exception) -> str:
                 return text
     except Exception:  # the card itself does not load: the first error says why
         pass
-    text = str(error).strip("'\"").replace("\\'", "'").replace("\\n", ". ")
+    text = str(error).replace("\\'", "'").replace("\\n", ". ")
     if "Traceback" in text:  # ml_collections quotes the whole trace of a failing config file
-        text = text.strip().splitlines()[-1].partition(": ")[2]
-    return (
-        f"the configuration cannot be read: {text.rstrip('?. ')}. Set a field of the card with "
-        "--config.SECTION.FIELD=VALUE."
-    )
+        return text.strip("'\"\n ").splitlines()[-1].partition(": ")[2]
+    if isinstance(error, OSError):
+        return text
+    return f"{text.rstrip('?. ')}. Set a field of the card with --config.SECTION.FIELD=VALUE."
 
 
 def _load_card(argv: list[str]) -> ml_collections.ConfigDict:
