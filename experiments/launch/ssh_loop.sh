@@ -6,22 +6,23 @@ usage() {
   cat <<'END'
 Usage: ssh_loop.sh --hosts=FILE [OPTIONS] -- --config=CONFIG --workdir=FOLDER [FLAGS]
 
-Starts process i on host i, all with the flags after '--', and prefixes what they print. Ctrl-C and
-SIGTERM reach all of them: they save once and stop; so does the loss of this loop or of a
-connection. If one fails, all end. The same command goes on from the checkpoint.
+Starts process i on host i, all with the flags after '--', and prefixes their output with the host.
+Ctrl-C and SIGTERM reach all of them: they save once and stop. They also do if this loop or a
+connection is lost. If one fails, all end. The same command resumes from the checkpoint.
 
-  --hosts=FILE             a host a line, as ssh takes it; '#' begins a comment
+  --hosts=FILE             one host per line, as for ssh; '#' begins a comment
   --coordinator=HOST:PORT  of process 0, as the others reach it (default: the first host, port 12321)
   --folder=FOLDER          with this repository, on every host (default: the current folder)
-  --setup=COMMANDS         run there before, such as '. .venv/bin/activate'
+  --setup=COMMANDS         to run there first, such as '. .venv/bin/activate'
   --python=PROGRAM         (default: python)
   --ssh=COMMAND            (default: ssh -o BatchMode=yes -o ServerAliveInterval=15)
-  --patience=SECONDS       for the others to end by themselves once one failed (default: 15)
-  --grace=SECONDS          to save after they were asked to stop (default: 300)
+  --patience=SECONDS       for the others to end by themselves when one has failed; JAX notices it
+                           within 40 s (default: 45)
+  --grace=SECONDS          to save after a request to stop (default: 300)
   --dry-run                print the commands instead
 
-Assumes: bash 4.4 here and bash there, keys instead of passwords, the same code and versions on all
-hosts, the coordinator's port open between them, and a workdir that all see.
+Assumes: bash 4.4 here and bash there, ssh keys, the same code and versions on all hosts, open ports
+between them, and a workdir that all see.
 END
 }
 
@@ -30,13 +31,13 @@ fail() {
   exit 2
 }
 
-quote() { # so that any shell at the other end reads what was given
+quote() { # for any shell at the other end
   local word
   for word in "$@"; do printf "'%s' " "${word//\'/\'\\\'\'}"; done
 }
 
 hosts_file='' coordinator='' folder=$PWD setup=':' python=python
-ssh_command='ssh -o BatchMode=yes -o ServerAliveInterval=15' patience=15 grace=300 dry_run=no
+ssh_command='ssh -o BatchMode=yes -o ServerAliveInterval=15' patience=45 grace=300 dry_run=no
 while (($#)); do
   case $1 in
     --help | -h) usage && exit 0 ;;
@@ -89,8 +90,8 @@ coordinator=${coordinator:-${hosts[0]#*@}:12321}
 read -ra ssh_words <<<"$ssh_command"
 ((${#ssh_words[@]})) || fail "--ssh is empty."
 
-# What runs on a host; its text is sent there. Its input carries names of signals, and its end means
-# that nobody listens any more: then, too, the process saves and stops.
+# Runs on a host, where its text is sent. Its input carries names of signals. The end of the input
+# means that the loop or the connection is lost: then, too, the process saves and stops.
 # shellcheck disable=SC2329  # called there
 on_host() {
   local folder=$1 setup=$2 process watcher name asked status=0
@@ -99,7 +100,7 @@ on_host() {
   eval "$setup" || return 2
   export PYTHONUNBUFFERED=1
   exec 3<&0
-  # A reader of its own: printing into a broken connection would end the run before it has saved.
+  # Through a pipe: printing into a broken connection would end the run before it has saved.
   "$@" 3<&- </dev/null > >(
     trap '' PIPE
     while IFS= read -r line || [[ $line ]]; do printf '%s\n' "$line" 2>/dev/null || true; done
@@ -111,7 +112,7 @@ on_host() {
       kill "-$name" "$process"
       asked=yes
     done
-    # Not twice: a second one would end it while it saves.
+    # Only once: a second SIGTERM would end a process that runs alone while it saves.
     [[ $asked == yes ]] || kill -TERM "$process"
   } >/dev/null 2>&1 &
   watcher=$!
@@ -122,7 +123,7 @@ on_host() {
 
 launch() {
   local i=$1 host=${hosts[$1]} fd line status=0
-  # Or this host would not notice that the loop is gone.
+  # Inherited copies would hide the end of the loop from this host.
   for fd in "${controls[@]}"; do exec {fd}>&-; done
   "${ssh_words[@]}" "$host" "bash -c $(quote "$(declare -f on_host); on_host \"\$@\"" on_host \
     "$folder" "$setup" "${commands[@]}" "--process_id=$i")" 2>&1 |
@@ -143,7 +144,7 @@ fi
 
 fifos=$(mktemp -d)
 trap 'rm -rf "$fifos"' EXIT
-trap '' PIPE # a host that is gone is noticed by its status
+trap '' PIPE # the exit status tells of a lost host
 asked=0      # 128 + number of the signal that this loop got
 kill_at='' stop_at=''
 tell_all() {
@@ -153,7 +154,7 @@ tell_all() {
 # shellcheck disable=SC2329  # called by the traps
 ask() {
   if ((asked)); then
-    tell_all KILL # a second time is meant
+    tell_all KILL # asked twice
   else
     asked=$1 kill_at=$((SECONDS + grace))
     echo "asked to stop: all save and end (once more: they are killed)" >&2
@@ -197,6 +198,6 @@ while ((${#left[@]})); do
   fi
   ((!${#left[@]})) || sleep 0.3
 done
-# Processes that saved because they were asked end with 143; a Ctrl-C here has a status of its own.
+# Processes that were asked to stop and saved end with 143; after a Ctrl-C, the loop ends with 130.
 ((!asked || (result && result != 143))) || result=$asked
 exit "$result"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on a TPU pod slice of Google Cloud: one process a host, all chips of it.
+# Trains on a TPU pod slice of Google Cloud: one process per host, with all its chips.
 set -euo pipefail
 
 usage() {
@@ -7,32 +7,32 @@ usage() {
 Usage: tpu_pod.sh COMMAND --project=P --zone=Z --name=NAME [OPTIONS] [-- --config=CONFIG
                   --workdir=FOLDER [FLAGS]]
 
-  create    asks for the slice (a queued resource)
-  wait      until it is there
-  install   copies the files that git tracks here, uncommitted changes included, to all hosts, and
+  create    requests the slice (a queued resource)
+  wait      waits until it is active
+  install   copies the files that git tracks here, with uncommitted changes, to all hosts, and
             installs them
-  run       starts the training on all hosts, or finds it running, and shows what they print
-  stop      asks all hosts to save and stop
-  delete    gives the slice back
-  all       create, wait, install, run, delete; a slice that was preempted is deleted and asked for
-            again, and the training goes on from its checkpoint
+  run       starts the training on all hosts, unless it is running, and shows its output
+  stop      makes all hosts save and stop
+  delete    deletes the slice
+  all       create, wait, install, run, delete; a slice that was preempted is deleted and requested
+            again, and the training resumes from its checkpoint
 
   --type=TYPE        of the slice (default: v5litepod-16)
   --runtime=VERSION  its image (default: v2-alpha-tpuv5-lite; v6e: v2-alpha-tpuv6e,
                      v5p: v2-alpha-tpuv5)
-  --spot             cheaper, and may be taken away at any time
-  --mount=COMMANDS   run on each host by 'install', for the folder of the workdir to appear, such as
+  --spot             cheaper, and may be preempted at any time
+  --mount=COMMANDS   to run on each host by 'install', to mount the folder of the workdir, such as
                      'sudo mkdir -p /runs && sudo mount -t nfs 10.0.0.2:/share /runs'
-  --poll=SECONDS     between two looks at what we wait for (default: 30)
-  --attempts=N       slices that 'all' asks for at most (default: 100)
+  --poll=SECONDS     between two checks while waiting (default: 30)
+  --attempts=N       maximal number of slices that 'all' requests (default: 100)
   --dry-run          print the commands instead
 
-Ctrl-C during 'run' leaves the training alone; 'run' again shows it, 'stop' ends it. While a slice
-exists, it costs money.
+Ctrl-C during 'run' does not stop the training; 'run' again shows it, 'stop' ends it. A slice costs
+money as long as it exists.
 
-Assumes: gcloud, logged in, and git on this machine; quota for the slice in the zone; hosts that
-reach the internet; a --workdir (and --config.data.path) in a folder that all hosts see, such as
-Filestore over NFS, and that outlives the slice.
+Assumes: gcloud, logged in, and git on this machine; quota for the slice in the zone; hosts with
+access to the internet; a --workdir (and --config.data.path) that all hosts see and that outlives
+the slice, such as Filestore over NFS.
 END
 }
 
@@ -41,7 +41,7 @@ fail() {
   exit 2
 }
 
-quote() { # so that any shell at the other end reads what was given
+quote() { # for any shell at the other end
   local word
   for word in "$@"; do printf "'%s' " "${word//\'/\'\\\'\'}"; done
 }
@@ -108,7 +108,7 @@ vm=(gcloud compute tpus tpu-vm)
 packed='' # folder of what is copied
 trap '[[ ! $packed ]] || rm -rf "$packed"' EXIT
 
-# --- What runs on a host; its text is sent there --------------------------------------------------
+# --- Functions that run on a host, where their text is sent ---------------------------------------
 
 # shellcheck disable=SC2329
 on_host_install() {
@@ -116,7 +116,7 @@ on_host_install() {
   mkdir -p ~/wonn-jax
   tar -xzf ~/wonn-jax.tar.gz -C ~/wonn-jax
   cd ~/wonn-jax
-  # The image has an older Python than this project needs.
+  # The Python of the image is too old for this project.
   python3 -m pip install --quiet --user uv
   [ -x .venv/bin/python ] || python3 -m uv venv --quiet --python 3.12 .venv
   python3 -m uv pip install --quiet --python .venv/bin/python -e '.[train,tpu]'
@@ -156,7 +156,7 @@ on_all() { # FUNCTION ARGUMENTS
 
 # --- Commands -------------------------------------------------------------------------------------
 
-state() { # '' if there is none; no answer is not taken for one
+state() { # '' if there is no slice; asks again if there is no answer
   local answer
   until answer=$("${queue[@]}" describe "$name" "${place[@]}" --format='value(state.state)' 2>&1); do
     answer=${answer##*$'\n'}
@@ -202,7 +202,7 @@ install() {
     on_all on_host_install "$mount"
 }
 
-run() { # the status is asked for: gcloud tells none of several hosts
+run() { # of several hosts, gcloud does not return the exit status
   local status
   while :; do
     on_all on_host_run "$@" || true
