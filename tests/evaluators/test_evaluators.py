@@ -141,23 +141,23 @@ class Count:
 
 @pytest.fixture
 def counting(monkeypatch):
-    """The evaluator of the user, registered for one test."""
+    """The evaluator of the user, registered for one test; there are no weights for the others."""
     known = dict(registry.components("evaluator"))
     monkeypatch.setitem(registry._registry, "evaluator", known)
     register("count")(CountConfig)
+    monkeypatch.setattr(accuracy.Accuracy, "report", lambda *_: {})
 
 
 def test_an_evaluator_of_a_user_plugs_in(counting, mazes, tmp_path, monkeypatch, capsys):
     config = freeze(
         changed(
             card(miniature("maze")),
-            eval__evaluators=("count",),
-            checkpoint__best="",
+            eval__evaluators=("accuracy", "count"),
             eval__divisor=3,
             data__path=str(mazes),
         )
     )
-    assert config.eval.evaluators == (CountConfig(divisor=3),)
+    assert config.eval.evaluators == (accuracy.AccuracyConfig(), CountConfig(divisor=3))
     assert card(config).eval.divisor == 3  # as --config.eval.divisor=3 reaches it
     monkeypatch.setattr("wonn_jax.evaluators.run.saved_weights", lambda *_: ({"raw": {}}, "none"))
     report = run_eval(config, tmp_path)
@@ -172,8 +172,7 @@ def test_an_evaluator_that_has_nothing_to_do_is_not_built(counting, mazes, tmp_p
     config = freeze(
         changed(
             card(miniature("maze")),
-            eval__evaluators=("count",),
-            checkpoint__best="",
+            eval__evaluators=("accuracy", "count"),
             data__path=str(mazes),
         )
     )

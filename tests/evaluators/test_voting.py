@@ -94,7 +94,7 @@ def test_votes_are_those_of_single_draws(task, quick_compilation):
             np.testing.assert_array_equal(votes.right["accuracy"][place, :, draw], right)
 
 
-def test_batches_change_nothing(quick_compilation):
+def test_batches_change_nothing():
     e = Experiment(miniature("maze"), devices=jax.devices()[:1])
     variables = fresh_variables(e)
     batch = random_batch(e, 6)
