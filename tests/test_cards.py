@@ -19,7 +19,7 @@ PRESETS = [f"{interaction}-{size}" for interaction in ("trig", "mlp") for size i
 CARDS = [
     *[(name,) for name in (*BOARDS, *IMAGES, "digits")],
     ("maze_hard", "small"),
-    *[(name, preset) for name in IMAGES for preset in ("small", "resnet18", *PRESETS)],
+    *[(name, preset) for name in IMAGES for preset in ("small", "resnet18", "small-resnet18", *PRESETS)],
 ]
 
 
@@ -77,12 +77,15 @@ def test_another_network_has_its_own_fields(name):
         "blocks": (2, 2, 2, 2),
     }
     assert [e.name for e in config.eval.evaluators] == ["accuracy"]
+    small = freeze(card(name, "small-resnet18"))
+    assert small.model == dataclasses.replace(config.model, precision="float32")
+    assert small.train == freeze(card(name, "small")).train
 
 
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        *[(name, f"{', '.join(PRESETS)}, small and resnet18") for name in IMAGES],
+        *[(name, f"{', '.join(PRESETS)}, small, resnet18 and small-resnet18") for name in IMAGES],
         ("maze_hard", "'small'"),
         ("sudoku", "leave it out"),
         ("digits", "leave it out"),

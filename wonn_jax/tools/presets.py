@@ -62,7 +62,7 @@ def resnet(config: Config) -> Config:
 
 
 def choose(config: Config, preset: str, *, card: str) -> Config:
-    """Applies a preset to a card: an interaction and a size, 'small' or 'resnet18'.
+    """Applies a preset to a card: an interaction and a size, 'small', or a residual network.
 
     Raises:
       ValueError: a preset that does not exist; it names those that do.
@@ -72,6 +72,8 @@ def choose(config: Config, preset: str, *, card: str) -> Config:
         return two_cores(config)
     if preset == "resnet18":
         return resnet(config)
+    if preset == "small-resnet18":
+        return resnet(two_cores(config))
     if interaction in INTERACTIONS and size in SIZES:
         width, widening = SIZES[size]
         assert isinstance(config.model, ImageConfig)
@@ -81,5 +83,5 @@ def choose(config: Config, preset: str, *, card: str) -> Config:
         return dataclasses.replace(config, model=model)
     known = [f"{kind}-{size}" for kind in INTERACTIONS for size in SIZES]
     raise ValueError(
-        f"{card} has no preset {preset!r}; it has {', '.join(known)}, small and resnet18."
+        f"{card} has no preset {preset!r}; it has {', '.join(known)}, small, resnet18 and small-resnet18."
     )
