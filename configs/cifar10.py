@@ -3,9 +3,10 @@
     python -m wonn_jax.main --config=configs/cifar10.py --config.data.path=FOLDER
     python -m wonn_jax.main --config=configs/cifar10.py:mlp-256 --config.data.path=FOLDER
 
-Presets: trig-128, trig-64-256, trig-256, mlp-128, mlp-64-256, mlp-256 (Table 1); small; and
-resnet18, small-resnet18 to compare with. The path is the original archive, its folder, or
-`train.npz` and `test.npz` with `image` and `label`; without one the archive is fetched. The paper's recipe: batch 64, 200 epochs, AdamW 5e-4
+Presets: trig-128, trig-64-256, trig-256, mlp-128, mlp-64-256, mlp-256 (Table 1); small; and to
+compare with, resnet18 and small-resnet18. The path is the original archive, its folder, or
+`train.npz` and `test.npz` with `image` and `label`; without one the archive is fetched. The paper's
+recipe: batch 64, 200 epochs, AdamW 5e-4
 constant, weight decay 1e-4, EMA 0.99 every 10 steps after 200, float32. The paper reports
 94.50 % (trig-128) to 95.26 % (trig-256); this configuration has not been run to its end here.
 

@@ -16,10 +16,11 @@ BOARDS = ("maze_hard", "sudoku")
 IMAGES = ("cifar10", "cifar100", "imagenet100", "imagenet1k")
 SIZES = {"128": (128, False), "64-256": (64, True), "256": (256, False)}
 PRESETS = [f"{interaction}-{size}" for interaction in ("trig", "mlp") for size in SIZES]
+OTHERS = ("small", "resnet18", "small-resnet18")
 CARDS = [
     *[(name,) for name in (*BOARDS, *IMAGES, "digits")],
     ("maze_hard", "small"),
-    *[(name, preset) for name in IMAGES for preset in ("small", "resnet18", "small-resnet18", *PRESETS)],
+    *[(name, preset) for name in IMAGES for preset in (*OTHERS, *PRESETS)],
 ]
 
 
