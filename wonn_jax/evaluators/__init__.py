@@ -1,4 +1,4 @@
-"""Evaluators: what is asked of trained weights. A card picks them, each with its settings."""
+"""Evaluators of trained weights: components with settings of their own, chosen by a card."""
 
 from wonn_jax.evaluators.accuracy import Accuracy, AccuracyConfig
 from wonn_jax.evaluators.adaptive import Adaptive, AdaptiveConfig

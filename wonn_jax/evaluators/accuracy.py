@@ -1,4 +1,4 @@
-"""Accuracy and the other metrics of a task: every example once, counts added, one division."""
+"""Accuracy and the other metrics of a task: every example counts once, sums are divided once."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from wonn_jax.train.state import Variables
 from wonn_jax.train.step import make_evaluation_step
 
 VALUE, EXAMPLES = "value/", "examples"
-"""Among the counts: prefix of the sums of a prediction's values, and their number of examples."""
+"""Keys among the counts: prefix of the summed values of a prediction, and number of examples."""
 
 
 @register("accuracy")
@@ -39,7 +39,7 @@ class AccuracyConfig(EvaluatorConfig):
 
     in_training: ClassVar[bool] = True
 
-    draws: int = 1  # of the initial phases: mean, standard deviation and ensemble over them
+    draws: int = 1  # of the initial phases; metrics get mean, standard deviation and ensemble
 
     def check(self) -> None:
         at_least(1, "eval", self, "draws")
@@ -64,13 +64,13 @@ class AccuracyConfig(EvaluatorConfig):
 
 
 class Accuracy:
-    """The metrics of a task, over one draw of the randomness of inference or several.
+    """The metrics of a task, for one draw of the initial phases or several.
 
-    What is random about an example depends on the seed, the draw and its number alone: every
-    evaluation, with whatever batch size, sees the same draws. Of several draws of the initial
-    phases, metrics are the mean and `NAME_std` the standard deviation (of n − 1); `ensemble_NAME`
-    is that of the averaged probabilities. Named values of a prediction, such as the energy, are
-    averaged over the examples.
+    Draws depend only on the seed, the number of the draw and the index of the example, so that they
+    are the same in every evaluation, whatever the batch size. With several draws, `NAME` is the
+    mean over draws, `NAME_std` the standard deviation (n − 1), and `ensemble_NAME` the metric of
+    the averaged probabilities. Named values of a prediction, such as the energy, are averaged over
+    examples.
 
     Args:
       experiment: of the weights.
@@ -96,11 +96,11 @@ class Accuracy:
 
         def add(counts: list[dict[str, jax.Array]]) -> None:
             nonlocal totals
-            # float64 on the host: float32 counts are exact in a batch, not over a large data set.
+            # In float64: float32 counts are exact for a batch, but not for a large data set.
             new = jax.tree.map(np.float64, jax.device_get(counts))
             totals = jax.tree.map(np.add, totals, new) if totals else new
 
-        pending = None  # counts are read when the next batch is at work
+        pending = None  # counts are read after the next batch is dispatched
         for batch in self._experiment.evaluation_batches(source):
             counts, predictions = self.step(variables, put_batch(batch, mesh))
             first = first or (batch, predictions)
@@ -124,8 +124,8 @@ class Accuracy:
 def make_accuracy_step(experiment: Experiment, draws: int = 1) -> jax.stages.Wrapped:
     """The compiled step `(variables, batch) -> (counts, predictions)`.
 
-    Counts are a list: of each draw, and if these are several, of their ensemble. Predicted are the
-    classes of the first draw, `[B]` or `[B, H, W]`.
+    Counts are a list: those of each draw and, if there are several, those of their ensemble.
+    Predictions are the classes of the first draw, `[B]` or `[B, H, W]`.
     """
     task, mesh, seed = experiment.task, experiment.mesh, experiment.config.seed
     method = at_inference(experiment)
@@ -134,7 +134,7 @@ def make_accuracy_step(experiment: Experiment, draws: int = 1) -> jax.stages.Wra
         def answer(draw: Array | int):
             return method.predict(variables, batch, stream_key(seed, "evaluation phases", draw))
 
-        # One after the other: memory is that of one.
+        # One draw at a time, to save memory.
         if draws > 1:
             logits, values = jax.lax.map(answer, jnp.arange(draws))
         else:
@@ -164,7 +164,7 @@ def make_accuracy_step(experiment: Experiment, draws: int = 1) -> jax.stages.Wra
 
 
 def _metrics(task: Task, counts: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics of the task, then the means of the named values."""
+    """Metrics of the task, and the means of the named values."""
     numbers = {name: float(x) for name, x in counts.items()}
     sums = {name: numbers.pop(name) for name in counts if name.startswith(VALUE)}
     examples = sums.pop(VALUE + EXAMPLES, 0.0)
@@ -173,9 +173,9 @@ def _metrics(task: Task, counts: Mapping[str, Any]) -> dict[str, float]:
 
 
 def over_draws(results: list[dict[str, float]]) -> dict[str, float]:
-    """Metrics of one draw, or of several draws and, last, their ensemble; see `Accuracy`.
+    """Combines the metrics of all draws, with those of their ensemble last; see `Accuracy`.
 
-    An ensemble has no energy.
+    The ensemble has no energy.
     """
     if len(results) == 1:
         return results[0]

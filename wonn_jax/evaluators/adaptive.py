@@ -37,10 +37,10 @@ class AdaptiveConfig(EvaluatorConfig):
 
     oscillatory: ClassVar[bool] = True
 
-    stop: str = "never"  # --mode=eval, each example: when its energy or prediction has converged
-    max_steps: int = 0  # then: of a layer that stops; 0: as many as without
-    tolerance: float = 1e-3  # threshold: relative change of energy; share of classes that change
-    patience: int = 2  # consecutive steps below the threshold, before it stops
+    stop: str = "never"  # --mode=eval: signal that stops an example: energy, prediction, never
+    max_steps: int = 0  # of a layer that stops; 0: as many as without stopping
+    tolerance: float = 1e-3  # threshold: relative change of energy, share of classes that change
+    patience: int = 2  # number of consecutive steps within the threshold before an example stops
 
     def check(self) -> None:
         one_of("eval.stop", self.stop, ("never", *SIGNALS))
@@ -55,7 +55,7 @@ class AdaptiveConfig(EvaluatorConfig):
         return self.stop != "never"
 
     def criterion(self) -> Stop:
-        """When examples stop."""
+        """The criterion by which examples stop."""
         return Stop(self.stop, self.max_steps or None, self.tolerance, self.patience)
 
     def build(self, experiment: Experiment) -> "Adaptive":
@@ -76,12 +76,12 @@ class Answers(NamedTuple):
 def make_adaptive_step(
     experiment: Experiment, steps: tuple[int, ...], stop: Stop | None = None
 ) -> jax.stages.Wrapped:
-    """The compiled step `(variables, batch) -> Answers`, from the first draw of `Accuracy`.
+    """The compiled step `(variables, batch) -> Answers`, with the first draw of `Accuracy`.
 
     Args:
       experiment: of the network.
       steps: T of each layer.
-      stop: when examples stop earlier; None: never.
+      stop: criterion by which examples stop early; None for never.
     """
     model: Any = oscillators(experiment).clone(steps=steps)
     task, seed = experiment.task, experiment.config.seed
@@ -103,12 +103,17 @@ def make_adaptive_step(
 def summarise(
     fixed: Answers, adaptive: Answers, same: Answers, limits: Sequence[float]
 ) -> dict[str, Any]:
-    """Answers of fixed, adaptive and as many fixed steps, as numbers that JSON can hold.
+    """Compares fixed steps, adaptive steps and the same number of fixed steps, as JSON values.
 
-    `limits` are of each layer, infinite for one that does not stop. Steps are added up over layers.
-    `difference` is adaptive − fixed, with its standard error over
-    examples; `at the limit` is the share of examples of which a layer has taken all the steps it
-    may.
+    Steps are added up over layers. `difference` is adaptive − fixed, with its standard error over
+    examples; `at the limit` is the share of examples for which some layer has taken all the steps
+    allowed.
+
+    Args:
+      fixed: answers with the T of training.
+      adaptive: answers of examples that stop.
+      same: answers with as many fixed steps as the adaptive ones take on average.
+      limits: maximum number of steps of each layer, infinite for one that does not stop.
     """
     steps = adaptive.taken.sum(-1)
     before = float(fixed.taken.sum(-1).mean())
@@ -160,11 +165,11 @@ def table(result: dict[str, Any], seconds: dict[str, float]) -> str:
 
 
 class Adaptive:
-    """Adaptive beside fixed steps, for every set of weights: prints a table for each.
+    """Compares adaptive with fixed steps for every set of weights, and prints a table for each.
 
     Args:
       experiment: of the weights.
-      stop: when examples stop.
+      stop: criterion by which examples stop.
     """
 
     def __init__(self, experiment: Experiment, stop: Stop):
@@ -176,7 +181,7 @@ class Adaptive:
         return CompiledStep(make_adaptive_step(self._experiment, steps, stop))
 
     def _limits(self) -> list[float]:
-        """Most steps of each layer; infinite for one that does not stop."""
+        """Maximum number of steps of each layer; infinite for one that does not stop."""
         limits: list[float] = [self._stop.max_steps or steps for steps in self._fixed]
         if self._stop.signal == "prediction":
             limits[:-1] = [math.inf] * (len(limits) - 1)
@@ -185,7 +190,7 @@ class Adaptive:
     def collect(
         self, step: CompiledStep, variables: Variables, source: Source
     ) -> tuple[Answers, float]:
-        """Answers to all examples of a source, in its order, and the seconds without compiling."""
+        """Answers to all examples of a source, in order, and the seconds without compilation."""
         config, mesh = self._experiment.config, self._experiment.mesh
         parts, seconds = [], 0.0
         for batch in self._experiment.evaluation_batches(source):

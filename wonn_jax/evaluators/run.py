@@ -1,4 +1,4 @@
-"""`python -m wonn_jax.main --mode=eval`: every active evaluator on a checkpoint or a file."""
+"""`--mode=eval`: runs every active evaluator on a checkpoint or a PyTorch file."""
 
 import json
 from pathlib import Path
@@ -17,11 +17,10 @@ from wonn_jax.train.weights import imported_weights, saved_weights
 def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, Any]:
     """Evaluates a checkpoint of `workdir`, or weights imported from a PyTorch file.
 
-    Prints a table of each evaluator that has something to do, and writes `eval.json` into the
-    workdir.
+    Every active evaluator prints a table; the results are written to `eval.json` in the workdir.
 
     Raises:
-      ValueError, FileNotFoundError: no checkpoint, or one (or weights) of another network.
+      ValueError, FileNotFoundError: there is no checkpoint, or the weights are of another network.
     """
     experiment = Experiment(config).check()
     if weights:

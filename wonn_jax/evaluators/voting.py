@@ -1,12 +1,12 @@
 """Energy voting: of several draws of the initial phases, the answer with the lowest energy.
 
-WONN paper (arXiv 2605.20922), Maze-hard: K = 32 draws, one step more than in training. The energy
-of a draw is that of the state before its last step, or the sum over all steps (and layers); the
-label is never looked at. Beside it, from the same draws: one draw by itself, the majority in every
-cell, and the oracle, which is right if any draw is.
+The WONN paper (arXiv 2605.20922) votes on Maze-hard with K = 32 draws and one step more than in
+training. The energy of a draw is that of the state before its last step, or the sum over all steps
+(and layers); labels are not used. For comparison, from the same draws: a single draw, the majority
+in every cell, and the oracle, which is right if any draw is.
 
-A device works on a fixed number of draws together, however many examples a batch has, so that
-the result is the same whatever the batch size and the number of devices.
+A device processes a fixed number of draws together, independent of the number of examples in a
+batch, so that results do not depend on the batch size or the number of devices.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ from wonn_jax.train.state import Variables
 from wonn_jax.train.step import make_evaluation_step
 
 PHASES_TOGETHER = 2**22
-"""Phases that a device works on together, if that is not more than 64 draws."""
+"""Number of phases that a device processes together, unless that exceeds 64 draws."""
 
 RULES = ("lowest final energy", "lowest energy sum", "majority of each cell", "any draw (oracle)")
 
@@ -50,8 +50,8 @@ class VotingConfig(EvaluatorConfig):
 
     oscillatory: ClassVar[bool] = True
 
-    votes: int = 1  # --mode=eval: draws of the phases to choose from by energy; 1: no voting
-    at_once: int = 0  # of these draws, how many a device works on together; 0: by their size
+    votes: int = 1  # --mode=eval: draws of the initial phases to choose from; 1: no voting
+    at_once: int = 0  # draws that a device processes together; 0: chosen by their size
 
     def check(self) -> None:
         at_least(1, "eval", self, "votes")
@@ -78,13 +78,14 @@ class VotingConfig(EvaluatorConfig):
 
 
 class Votes(NamedTuple):
-    """Results of K draws for each of N examples, read after R numbers of steps, in G groups.
+    """Results of K draws for each of N examples, after each of R numbers of steps.
 
-    A group is a block of consecutive draws, see `groups`.
+    Majorities are taken over G groups of consecutive draws, see `groups`.
 
-    final, total: energy of the state before the last step, and sum over steps, `[R, N, K]`.
-    right: by metric, whether a draw is right, `[R, N, K]`.
-    majority: by metric, whether the majority of a group is right, `[R, N, G]`.
+    final: energy of the state before the last step `[R, N, K]`.
+    total: energy summed over steps and layers `[R, N, K]`.
+    right: whether a draw is right `[R, N, K]`, by metric.
+    majority: whether the majority of a group is right `[R, N, G]`, by metric.
     """
 
     final: Any
@@ -94,22 +95,27 @@ class Votes(NamedTuple):
 
 
 def read_at(steps: int) -> tuple[int, ...]:
-    """Numbers of steps up to `steps` after which answers are compared: 1, 2, 3, 4, 6, 8, 12, …"""
+    """Numbers of steps, up to `steps`, after which answers are read: 1, 2, 3, 4, 6, 8, 12, …"""
     found = {steps, *(n for e in range(20) for n in (2**e, 3 * 2**e))}
     return tuple(n for n in sorted(found) if n <= steps)
 
 
 def groups(draws: int) -> list[tuple[int, int]]:
-    """Blocks of draws (first, number): all of one, of two, of four, … and the whole."""
+    """Disjoint blocks of 1, 2, 4, … draws, and all draws, as (first draw, number of draws)."""
     sizes = [2**e for e in range(draws.bit_length()) if 2**e < draws] + [draws]
     return [(first, n) for n in sizes for first in range(0, draws - n + 1, n)]
 
 
 def make_vote_step(experiment: Experiment, draws: int, at_once: int = 0) -> jax.stages.Wrapped:
-    """The compiled step `(variables, batch) -> Votes`; draws are those of `Accuracy`.
+    """The compiled step `(variables, batch) -> Votes`, with the draws of `Accuracy`.
 
-    With several layers, an answer after k steps is that of a network whose layers take k steps
-    each, or as many as they have, if that is fewer.
+    With several layers, the answer after k steps is that of a network in which each layer takes k
+    steps, but no more than its T.
+
+    Args:
+      experiment: of the network.
+      draws: K.
+      at_once: draws that a device processes together; 0: chosen by their size.
     """
     model, task, seed = oscillators(experiment), experiment.task, experiment.config.seed
     lengths = steps_per_layer(experiment)
@@ -126,7 +132,7 @@ def make_vote_step(experiment: Experiment, draws: int, at_once: int = 0) -> jax.
             network = model.clone(steps=steps)
             return network.apply(variables, batch["input"], theta, energies=True, **more)
 
-        if model.layers == 1:  # answers on the way are those of fewer steps
+        if model.layers == 1:  # one pass gives the answers after fewer steps, too
             output: Any = run(lengths, trajectory=True, read_at=marks)
             energies = output.layers[0].energies
             last = jnp.asarray(marks) - 1
@@ -144,7 +150,7 @@ def make_vote_step(experiment: Experiment, draws: int, at_once: int = 0) -> jax.
         size = math.prod(model.phase_shape(batch["input"].shape[1:]))
         together = at_once or max(1, min(64, PHASES_TOGETHER // size))
         parts = -(-rows * draws // together)
-        # Beyond the last draw of the last example, that one again.
+        # Padded with the last draw of the last example.
         units = jnp.minimum(jnp.arange(parts * together), rows * draws - 1)
 
         def some(unit: Array):
@@ -189,12 +195,12 @@ def make_vote_step(experiment: Experiment, draws: int, at_once: int = 0) -> jax.
 
 
 class Voting:
-    """Votes with every set of weights: tables, `voting.json` and `voting_*.png`.
+    """Votes with every set of weights; writes `voting.json` and `voting_*.png`.
 
     Args:
       experiment: of the weights.
-      draws: to choose from.
-      at_once: draws that a device works on together; 0: by their size.
+      draws: K, to choose from.
+      at_once: draws that a device processes together; 0: chosen by their size.
     """
 
     def __init__(self, experiment: Experiment, draws: int, at_once: int = 0):
@@ -202,7 +208,7 @@ class Voting:
         self.step = make_vote_step(experiment, draws, at_once)
 
     def collect(self, variables: Variables, source: Source) -> Votes:
-        """The votes of all examples of a source, in its order."""
+        """The votes of all examples of a source, in order."""
         config, mesh = self._experiment.config, self._experiment.mesh
         parts = [
             jax.device_get(self.step(variables, put_batch(batch, mesh)))
@@ -232,16 +238,21 @@ class Voting:
         return {}
 
 
-# --- What the votes say ---------------------------------------------------------------------------
+# --- Summaries ------------------------------------------------------------------------------------
 
 
 def summarise(votes: Votes, steps: tuple[int, ...], metric: str = "accuracy") -> dict[str, Any]:
-    """How often each rule is right, as numbers that JSON can hold.
+    """How often each rule is right, as JSON values.
 
-    `by_draws` has a row for each number of draws, at the last reading: the mean over disjoint
-    blocks of so many draws. `by_steps` has one for each reading, with all draws. `gain` is what
-    the lowest final energy is ahead of a single draw, with its standard error over examples.
-    `within` is about examples of which some draws are right and some are not.
+    `by_draws` has a row for each number of draws, after all steps: the mean over disjoint blocks of
+    that many draws. `by_steps` has a row for each number of steps, with all draws. `gain` is the
+    advantage of the lowest final energy over a single draw, with its standard error over examples.
+    For `correlation` see the function of that name.
+
+    Args:
+      votes: of all examples.
+      steps: the numbers of steps after which answers were read.
+      metric: by which answers are right.
     """
     right, majority = votes.right[metric], votes.majority[metric]
     blocks = groups(right.shape[-1])
@@ -292,11 +303,11 @@ def chosen(right: np.ndarray, energy: np.ndarray) -> np.ndarray:
 
 
 def correlation(right: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
-    """Rank correlation of being right with energy, `[N, K]` each; None where it has no meaning.
+    """Rank correlation between being right and energy, both `[N, K]`; None where undefined.
 
-    `pooled`: Spearman's ρ over all draws of all examples. `within`: its mean over the `mixed`
-    examples, those with draws of both kinds. `right_is_lower`: for a right and a wrong draw of the
-    same example, how often the right one has the lower energy (chance: 0.5).
+    `pooled`: Spearman's ρ over all draws of all examples. `within`: mean of ρ over the `mixed`
+    examples, which have both right and wrong draws. `right_is_lower`: how often a right draw has a
+    lower energy than a wrong draw of the same example (chance: 0.5).
     """
     mixed = right.any(-1) & ~right.all(-1)
     pooled = None
@@ -358,7 +369,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def plot(path: Path, result: dict[str, Any], title: str) -> None:
-    """Accuracy against the number of draws and the number of steps, as PNG."""
+    """Draws accuracy over the number of draws and the number of steps as PNG."""
     colours = dict(zip(RULES, ("#1b998b", "#7bc8a4", "#3d7eff", "#999999"), strict=True))
     figure = new_figure(10.5, 4.4)
     left, right = figure.subplots(1, 2)

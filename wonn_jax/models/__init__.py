@@ -1,6 +1,7 @@
-"""Networks, one file each: its settings, their check, its module.
+"""Networks, one file each, with settings, checks and module.
 
-Importing this package registers every network in it, so that adding one is adding a file.
+Importing this package imports every file in it, which registers the networks: to add a network, add
+a file.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""What all networks have in common: settings, output, and what oscillators can do besides."""
+"""Interfaces and settings that the networks have in common."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -23,13 +23,13 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 class Output(NamedTuple):
-    """What a model gives.
+    """Output of a model.
 
-    logits: of every cell `[B, H, W, classes]`, or of the picture `[B, classes]`.
-    layers: one `Evolution` per layer of oscillators, on `[B, H, W, C]`; trajectories
-      `[T, B, H, W, C]` and energies `[T, B]` are None unless asked for.
-    read_early: the logits after fewer steps of the last layer `[len(read_at), *logits.shape]`, or
-      None.
+    logits: of every cell `[B, H, W, classes]`, or of the image `[B, classes]`.
+    layers: the `Evolution` of each layer of oscillators, phases `[B, H, W, C]`; trajectories
+      `[T, B, H, W, C]` and energies `[T, B]` are None unless requested.
+    read_early: logits after fewer steps of the last layer, `[len(read_at), *logits.shape]`; None
+      if `read_at` is empty.
     """
 
     logits: Array
@@ -38,14 +38,14 @@ class Output(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """When an example stops before the last step, at inference.
+    """Criterion by which each example stops before the last step, at inference.
 
-    signal: 'energy', of every layer separately, or 'prediction', in the last layer; the other
-      layers then take all their steps.
-    max_steps: of a layer that stops; None: as many as without.
-    tolerance: convergence threshold: of the relative change of the energy, or of the share of
+    signal: 'energy', for every layer by its own energy, or 'prediction', for the last layer only;
+      the other layers then take all their steps.
+    max_steps: of a layer that can stop; None for the number of steps of the layer.
+    tolerance: convergence threshold, for the relative change of the energy or for the share of
       predicted classes that change.
-    patience: consecutive steps below the threshold after which an example stops.
+    patience: number of consecutive steps with changes up to the threshold before an example stops.
     """
 
     signal: str
@@ -54,7 +54,16 @@ class Stop(NamedTuple):
     patience: int = 2
 
     def of_layer(self, last: bool, steps: int, predict: Callable[[Array], Array]) -> Until | None:
-        """The criterion for a layer of `steps` steps; `predict` maps its phases to classes."""
+        """The criterion for one layer; None if it does not stop.
+
+        Args:
+          last: whether it is the last layer.
+          steps: T of the layer.
+          predict: maps its phases to predicted classes.
+
+        Raises:
+          ValueError: the signal is unknown.
+        """
         if self.signal not in SIGNALS:
             raise ValueError(f"signal={self.signal!r} is unknown; use one of {SIGNALS}.")
         max_steps = steps if self.max_steps is None else self.max_steps
@@ -70,12 +79,13 @@ SIGNALS = ("energy", "prediction")
 
 
 class Model(Protocol):
-    """A Flax module that can be trained; the parameters are all it holds.
+    """A Flax module that can be trained.
 
-    It is called as `model(inputs, train=False, weight=None)`: inputs `[B, ...]` as the task
-    prepares them; `train` where statistics of the batch are used and move, and where randomness
-    is drawn (streams of random numbers: 'dropout'); weight `[B]` of 0 and 1, 0 for rows of padding.
-    It returns an `Output`. A network that is `Oscillatory` takes the initial phases besides.
+    It is called as `model(inputs, train=False, weight=None)` and returns an `Output`. `inputs`
+    `[B, ...]` are as the task prepares them. With `train`, batch norm uses the statistics of the
+    batch and updates the running ones, and the network may draw random numbers (stream 'dropout').
+    `weight` `[B]` is 1 for examples and 0 for rows of padding. An `Oscillatory` network takes
+    initial phases as well.
     """
 
     def init(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -85,15 +95,15 @@ class Model(Protocol):
 
 @runtime_checkable
 class Oscillatory(Protocol):
-    """A network of oscillators: it starts from phases, and T, energies and stopping are defined.
+    """A network of oscillators, which evolves from initial phases over T steps with an energy.
 
-    It is called as `model(inputs, theta, …)` with initial phases `[B, *phase_shape]`, and takes
-    `steps`, `trajectory`, `energies`, `read_at` and `stop`, see `GridModel`.
+    It is called as `model(inputs, theta, …)` with initial phases `[B, *phase_shape]` and the
+    arguments `steps`, `trajectory`, `energies`, `read_at` and `stop`, see `GridModel`.
 
     Attributes:
-      classes: of the output.
+      classes: number of output classes.
       layers: L.
-      steps: T, one number for all layers or one for each.
+      steps: T, one number for all layers or one per layer.
     """
 
     classes: int
@@ -101,11 +111,11 @@ class Oscillatory(Protocol):
     steps: tuple[int, ...]
 
     def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of one example's initial phases, from that of its input."""
+        """Shape of the initial phases of one example, from the shape of its input."""
         ...
 
     def initial_phases(self, keys: Array, input_shape: tuple[int, ...]) -> Array:
-        """Initial phases of a batch, rad, each example's drawn with its own key: `[B, …]`."""
+        """Initial phases of a batch `[B, *phase_shape]`, rad, from one key per example `[B]`."""
         ...
 
     def init(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -121,13 +131,13 @@ class ModelConfig(Component):
     """Settings of a network. A subclass adds its fields, `check`, and `build`."""
 
     kind: ClassVar[str] = "model"
-    oscillatory: ClassVar[bool] = False  # whether what it builds is `Oscillatory`
+    oscillatory: ClassVar[bool] = False  # whether the network is `Oscillatory`
 
     precision: str = "float32"  # of the maps: float32 or bfloat16
 
     @property
     def dtype(self) -> Any:
-        """Of the maps."""
+        """Data type of the maps."""
         return jnp.bfloat16 if self.precision == "bfloat16" else jnp.float32
 
     def check(self) -> None:
@@ -137,16 +147,16 @@ class ModelConfig(Component):
         """The network, a `Model`.
 
         Args:
-          examples: of the task.
+          examples: what an example of the task looks like.
           placement: devices that it runs on, inside `shard_map`.
 
         Raises:
-          ValueError: examples of a kind that the network does not take.
+          ValueError: the network does not take such examples.
         """
         raise NotImplementedError
 
     def plain(self) -> Self:
-        """The same network with kernels whose operations can be counted, nothing recomputed."""
+        """The same network without recomputation, with kernels whose operations can be counted."""
         return self
 
     def portable(self) -> Self:
@@ -165,7 +175,7 @@ class ModelConfig(Component):
             )
 
     def boards(self, examples: Examples) -> Boards:
-        """`examples`, if they are boards; else raises a ValueError."""
+        """`examples`, if they are boards; raises a ValueError otherwise."""
         if not isinstance(examples, Boards):
             raise ValueError(
                 f"config.model.name={self.name!r} is a network for boards, the task has images."
@@ -173,7 +183,7 @@ class ModelConfig(Component):
         return examples
 
     def images(self, examples: Examples) -> Images:
-        """`examples`, if they are images; else raises a ValueError."""
+        """`examples`, if they are images; raises a ValueError otherwise."""
         if not isinstance(examples, Images):
             raise ValueError(
                 f"config.model.name={self.name!r} is a network for images, the task has boards."
@@ -183,21 +193,21 @@ class ModelConfig(Component):
 
 @dataclasses.dataclass(frozen=True)
 class OscillatorConfig(ModelConfig):
-    """What the Winfree networks for boards and for images have in common."""
+    """Settings that the Winfree networks for boards and for images have in common."""
 
     oscillatory: ClassVar[bool] = True
 
     width: int = 128  # channels C
     layers: int = 1  # L
-    steps: tuple[int, ...] = (24,)  # T, one for all layers or one for each
+    steps: tuple[int, ...] = (24,)  # T, one for all layers or one per layer
     heads: int = 8  # of attention
     step_size: float = 0.1  # γ, unit time
     initial_phase: str = "noise"  # or 'zeros'
     phase_scale: float = 0.1  # standard deviation of the noise, rad
     norm: str = "group"  # of the coupling: group, token, none
     attention: str = "auto"  # kernel: auto, plain, blockwise, cudnn, pallas
-    remat: int = 1  # recomputed in the backward pass: 0 nothing, 1 each step, k chunks of k too
-    keep_attention: bool = True  # but keep the attention outputs (kernels blockwise and pallas)
+    remat: int = 1  # recompute in the backward pass: 0 nothing, 1 each step, k also chunks of k
+    keep_attention: bool = True  # but not the attention outputs (kernels blockwise and pallas)
 
     def check(self) -> None:
         super().check()
@@ -213,7 +223,7 @@ class OscillatorConfig(ModelConfig):
         per_layer(self.steps, self.layers, "config.model.steps")
         if self.attends:
             self._check_heads()
-            # What a kernel cannot take on its own device, it can take on none.
+            # A kernel is refused here if it could not run even on its own platform.
             self.check_platform({"cudnn": "gpu", "pallas": "tpu"}.get(self.attention, ""))
 
     def unused(self) -> dict[str, str]:
@@ -266,7 +276,14 @@ class OscillatorConfig(ModelConfig):
                 )
 
     def check_rows(self, rows: int, unit: int, what: str, parts: int) -> None:
-        """Raises a ValueError if `rows` do not split into `parts`, each of whole units."""
+        """Raises a ValueError if `rows` do not split into `parts` of whole units.
+
+        Args:
+          rows: of the grid.
+          unit: rows that must stay on one device.
+          what: is split, for the message.
+          parts: number of devices.
+        """
         if parts == 1:
             return
         if rows % (unit * parts):
@@ -283,7 +300,7 @@ class OscillatorConfig(ModelConfig):
             )
 
     def common(self) -> dict[str, Any]:
-        """The fields that the modules of both networks take under the same names."""
+        """Arguments that the modules of both networks have in common."""
         names = [f.name for f in dataclasses.fields(OscillatorConfig) if f.name != "precision"]
         return {name: getattr(self, name) for name in names} | {"dtype": self.dtype}
 
@@ -294,16 +311,16 @@ def read_early(
     read_at: tuple[int, ...],
     placement: Placement,
 ) -> Array | None:
-    """What `read` makes of the last layer's phases after fewer steps; None if `read_at` is empty.
+    """Logits after fewer steps of the last layer; None if `read_at` is empty.
 
     Args:
-      read: from phases to logits.
-      records: of all layers.
+      read: maps phases to logits.
+      records: of all layers; the last with its trajectory.
       read_at: numbers of steps.
       placement: of the network.
 
     Raises:
-      ValueError: `read_at` without a trajectory, or beyond its end.
+      ValueError: there is no trajectory, or `read_at` exceeds it.
     """
     if not read_at:
         return None
@@ -313,6 +330,6 @@ def read_early(
             f"read_at={read_at} needs trajectory=True and numbers from 1 to the steps of the last "
             "layer."
         )
-    # One after the other: memory is that of one.
+    # One at a time, to save memory.
     steps = trajectory[jnp.asarray(read_at) - 1]
     return jax.lax.map(lambda x: read(own_rows(x, placement.grid)), steps)

@@ -1,7 +1,7 @@
 """The Winfree network for boards of tokens: Maze and Sudoku.
 
-The architecture is that of the WONN paper (arXiv 2605.20922) in the details of its reference
-implementation, with which `wonn_jax.interop.verify` compares it.
+The architecture of the WONN paper (arXiv 2605.20922), with the details of its reference
+implementation; `wonn_jax.interop.verify` compares the two.
 """
 
 import dataclasses
@@ -24,29 +24,29 @@ from wonn_jax.parallel.grid import all_rows, own_rows
 from wonn_jax.parallel.placement import ALONE, Placement
 
 INJECT = ("all", "given")
-"""Cells to which the input frequencies are added again from the second layer on."""
+"""Cells to which the input frequencies are added again in every layer but the first."""
 
 
 class GridModel(nn.Module):
     """Layers of oscillators on a board, one per cell and channel, coupled by attention.
 
-    Any board size; the parameters do not depend on it.
+    The parameters do not depend on the size of the board.
 
     Attributes:
       tokens: number of cell tokens of the input.
       classes: number of cell classes of the output.
       width: channels C, a multiple of twice the number of heads.
       layers: L ≥ 1.
-      steps: T, steps of the dynamics: one number for all layers, or one for each.
+      steps: T, steps of the dynamics, one number for all layers or one per layer.
       heads: attention heads.
       step_size: γ, unit time.
-      inject: where the input frequencies are added again from the second layer on: on 'all'
-        cells (Maze) or on the 'given' ones (Sudoku).
+      inject: cells to which the input frequencies are added again in every layer but the first:
+        'all' (Maze) or the 'given' ones (Sudoku).
       norm: of the coupling, see `AttentionCoupling`.
       attention, remat, keep_attention: see `OscillatorLayer`.
       initial_phase, phase_scale: of `initial_phases`, see `nn.phases`.
       placement: devices that it runs on, inside `shard_map`.
-      dtype: of the maps; phases, energies and norms are float32 at least.
+      dtype: of the maps; phases, energies and norms are at least float32.
     """
 
     tokens: int
@@ -99,15 +99,15 @@ class GridModel(nn.Module):
         Args:
           tokens: cell tokens `[B, H, W]`, integers from 0.
           theta: initial phases of the first layer `[B, H, W, C]`, rad.
-          given: booleans `[B, H, W]`, cells whose input is added again if inject='given';
-            None: the cells with a token above 0.
-          weight: `[B]` of 0 and 1: examples of weight 0 are padding, unseen by BatchNorm.
-          train: batch statistics instead of running ones, which move ('batch_stats' mutable).
-          steps: T at inference, if not that of training.
-          trajectory, energies: record these in every layer.
-          read_at: numbers of steps of the last layer after which to read the answer, too; needs
-            `trajectory`.
-          stop: when each example stops before the last step; nothing is recorded then.
+          given: booleans `[B, H, W]`, cells whose input is added again if inject='given'; None for
+            the cells with a token above 0.
+          weight: `[B]`, 1 for examples and 0 for padding, which batch norm ignores.
+          train: use batch statistics and update the running ones ('batch_stats' must be mutable).
+          steps: T of every layer at inference; None for that of training.
+          trajectory, energies: whether to record these in every layer.
+          read_at: numbers of steps of the last layer after which to compute the logits as well;
+            needs `trajectory`.
+          stop: criterion by which each example stops early; nothing is recorded then.
         """
         if self.inject not in INJECT:
             raise ValueError(f"inject={self.inject!r} is unknown; use one of {', '.join(INJECT)}.")
@@ -144,7 +144,7 @@ class GridModel(nn.Module):
         records = []
         for layer in range(self.layers):
             if layer > 0:
-                # The frequencies read the phases of the layer before, so they go first.
+                # First, since the frequencies depend on the phases of the previous layer.
                 update = FrequencyTransition(
                     self.width, self.placement, self.dtype, name=f"frequency_transition_{layer}"
                 )(theta, omega, train=train, weight=weight)

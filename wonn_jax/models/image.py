@@ -1,7 +1,7 @@
-"""The Winfree network for pictures: CIFAR and ImageNet.
+"""The Winfree network for images: CIFAR and ImageNet.
 
-The architecture is that of the WONN paper (arXiv 2605.20922) in the details of its reference
-implementation, with which `wonn_jax.interop.verify` compares it.
+The architecture of the WONN paper (arXiv 2605.20922), with the details of its reference
+implementation; `wonn_jax.interop.verify` compares the two.
 """
 
 import dataclasses
@@ -28,10 +28,10 @@ KERNELS = (7, 5, 5, 3, 3, 3)
 
 
 def layer_widths(width: int, layers: int, widening: bool) -> tuple[int, ...]:
-    """Channels of each layer: all C, or C, 2C, 2C and 4C from the fourth layer on.
+    """Channels of each layer: C everywhere, or C, 2C, 2C, and 4C from the fourth layer on.
 
     Raises:
-      ValueError: fewer than four layers to widen over.
+      ValueError: a widening network of fewer than four layers.
     """
     if not widening:
         return (width,) * layers
@@ -43,24 +43,23 @@ def layer_widths(width: int, layers: int, widening: bool) -> tuple[int, ...]:
 
 
 class ImageModel(nn.Module):
-    """Layers of oscillators on a grid of cells or patches of a picture.
+    """Layers of oscillators on the grid of pixels or patches of an image.
 
     Attributes:
       classes: number of classes.
       width: channels C of the first layer; with attention a multiple of twice the heads.
       layers: L ≥ 1.
-      steps: T, steps of the dynamics: one number for all layers, or one for each.
+      steps: T, steps of the dynamics, one number for all layers or one per layer.
       widening: C, 2C, 2C, 4C, … instead of C in every layer; needs L ≥ 4.
       patch: side p of the stem's patches; 1: a 3×3 convolution at every pixel (CIFAR).
       interaction, group, coupling, heads, norm, attention, remat, keep_attention, step_size: see
         `OscillatorLayer`.
-      kernels: sides of the convolutional coupling's kernels: one for all layers, or of the first
-        layer, the second, …
+      kernels: kernel sides of the convolutional coupling, one for all layers or one per layer.
       transition_bias: whether the phase transitions have a bias (the paper's ImageNet-100 models).
       readout_side: side of the readout's first convolution, 3 or 1.
       initial_phase, phase_scale: of `initial_phases`, see `nn.phases`.
       placement: devices that it runs on, inside `shard_map`.
-      dtype: of the maps; phases, energies and norms are float32 at least.
+      dtype: of the maps; phases, energies and norms are at least float32.
     """
 
     classes: int
@@ -91,7 +90,7 @@ class ImageModel(nn.Module):
         return jnp.promote_types(self.dtype, jnp.float32)
 
     def phase_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the initial phases of one picture `[H, W, 3]`: `[⌊H/p⌋, ⌊W/p⌋, C]`."""
+        """Shape of the initial phases of one image `[H, W, 3]`: `[⌊H/p⌋, ⌊W/p⌋, C]`."""
         height, width = input_shape[:2]
         return (height // self.patch, width // self.patch, self.width)
 
@@ -117,15 +116,15 @@ class ImageModel(nn.Module):
         """Runs the network; inputs are whole even if `placement` splits the grid.
 
         Args:
-          images: normalised pictures `[B, H, W, 3]`.
+          images: normalised images `[B, H, W, 3]`.
           theta: initial phases of the first layer, `[B, *phase_shape]`, rad.
-          weight: `[B]` of 0 and 1: examples of weight 0 are padding, unseen by BatchNorm.
-          train: batch statistics instead of running ones, which move ('batch_stats' mutable).
-          steps: T of every layer at inference, if not that of training.
-          trajectory, energies: record these in every layer.
-          read_at: numbers of steps of the last layer after which to read the answer, too; needs
-            `trajectory`.
-          stop: when each example stops before the last step; nothing is recorded then.
+          weight: `[B]`, 1 for examples and 0 for padding, which batch norm ignores.
+          train: use batch statistics and update the running ones ('batch_stats' must be mutable).
+          steps: T of every layer at inference; None for that of training.
+          trajectory, energies: whether to record these in every layer.
+          read_at: numbers of steps of the last layer after which to compute the logits as well;
+            needs `trajectory`.
+          stop: criterion by which each example stops early; nothing is recorded then.
         """
         widths = layer_widths(self.width, self.layers, self.widening)
         lengths = per_layer(self.steps if steps is None else (steps,), self.layers, "steps")
@@ -140,7 +139,7 @@ class ImageModel(nn.Module):
 
         def read(theta: Array) -> Array:
             features = readout(theta, train=train, weight=weight)
-            # Of the whole grid at once: a sum of many cells, so not in bfloat16.
+            # Not in bfloat16, since this is a sum over many cells.
             pooled = mean_over(features.astype(self.phase_dtype).mean((1, 2)), self.placement.grid)
             return answer(pooled).astype(self.phase_dtype)
 
@@ -150,7 +149,7 @@ class ImageModel(nn.Module):
         records = []
         for layer, width in enumerate(widths):
             if layer > 0:
-                # The frequencies read the phases of the layer before, so they go first.
+                # First, since the frequencies depend on the phases of the previous layer.
                 omega = FrequencyTransition(
                     width, self.placement, self.dtype, name=f"frequency_transition_{layer}"
                 )(theta, omega, train=train, weight=weight)
@@ -190,7 +189,7 @@ class ImageModel(nn.Module):
         )
 
     def _stem(self, images: Array, train: bool, weight: Array | None) -> Array:
-        """ω_0 of every cell: a convolution, norm and ReLU."""
+        """Initial frequencies ω_0 of every cell: convolution, batch norm and ReLU."""
         stem = conv(
             images.shape[-1],
             self.width,
@@ -214,9 +213,9 @@ class ImageConfig(OscillatorConfig):
     steps: tuple[int, ...] = (3,)
     phase_scale: float = 0.01
     interaction: str = "trig"  # S and I: trig, mlp (learned)
-    group: int = 2  # N, side of the patches of oscillators that emit an influence together
+    group: int = 2  # N, side of the groups of oscillators that emit an influence together
     coupling: str = "attention"  # or convolution
-    kernels: tuple[int, ...] = KERNELS  # of the convolution: one for all, or layer by layer
+    kernels: tuple[int, ...] = KERNELS  # of the convolution: one for all layers or one per layer
     widening: bool = False  # C, 2C, 2C, 4C, … over the layers
     patch: int = 1  # side of the stem's patches, pixels; 1: a 3×3 convolution at every pixel
     transition_bias: bool = False  # of the phase transitions

@@ -1,7 +1,7 @@
-"""Residual network for small pictures, a baseline without oscillators.
+"""Residual network for small images, a baseline without oscillators.
 
-The CIFAR form of ResNet-18 (He et al., arXiv 1512.03385): basic blocks behind a 3×3 stem of
-stride 1, no pooling before them.
+The CIFAR variant of ResNet-18 (He et al., arXiv 1512.03385): basic blocks after a 3×3 stem of
+stride 1, without pooling.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class ResNet(nn.Module):
-    """Stages of basic blocks, each stage after the first at half the sides and twice the width.
+    """Stages of basic blocks; each stage but the first halves the sides and doubles the width.
 
     Attributes:
       classes: number of classes.
       width: channels of the first stage.
       blocks: number of blocks in each stage.
       placement: devices that it runs on, inside `shard_map`.
-      dtype: of the maps; statistics of norms and logits are float32 at least.
+      dtype: of the maps; statistics of norms and logits are at least float32.
     """
 
     classes: int
@@ -51,13 +51,13 @@ class ResNet(nn.Module):
         """Runs the network.
 
         Args:
-          images: `[B, H, W, 3]`, normalised.
-          weight: `[B]` of 0 and 1: examples of weight 0 are padding, unseen by BatchNorm.
-          train: batch statistics instead of running ones, which move ('batch_stats' mutable).
+          images: normalised images `[B, H, W, 3]`.
+          weight: `[B]`, 1 for examples and 0 for padding, which batch norm ignores.
+          train: use batch statistics and update the running ones ('batch_stats' must be mutable).
         """
 
         def mapped(x: Array, width: int, side: int, stride: int, name: str) -> Array:
-            # Not 'SAME': at stride 2 that pads an even side at its end alone.
+            # Not 'SAME', which at stride 2 pads an even side only at its end.
             pad = side // 2
             return nn.Conv(
                 width,
@@ -99,7 +99,7 @@ class ResNet(nn.Module):
 @register("resnet")
 @dataclasses.dataclass(frozen=True)
 class ResNetConfig(ModelConfig):
-    """Settings of the residual network; by default the CIFAR form of ResNet-18."""
+    """Settings of the residual network; the defaults are the CIFAR variant of ResNet-18."""
 
     width: int = 64  # channels of the first stage
     blocks: tuple[int, ...] = (2, 2, 2, 2)  # of each stage

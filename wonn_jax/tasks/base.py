@@ -15,10 +15,11 @@ from wonn_jax.config import Component
 from wonn_jax.data.base import Augmentation, DataSet
 
 Batch = dict[str, Array]
-"""`input` and `target` of every example, `id` `[B]`, its number in the split, −1 for a row of
-padding, and what else a task needs."""
+"""`input` and `target` of every example; `id` `[B]`, its index in the split, −1 for padding; and
+further arrays that a task needs."""
 
 Counts = dict[str, Array]
+"""Sums over the examples of a batch, by name."""
 
 
 def row_weight(batch: Batch) -> Array:
@@ -28,7 +29,7 @@ def row_weight(batch: Batch) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """Turns logits and a batch into a loss, and into counts that can be added up.
+    """Computes from logits and a batch the loss, and counts that add up over batches.
 
     Attributes:
       examples: what an example looks like.
@@ -44,9 +45,10 @@ class Task(abc.ABC):
         """Shapes and dtypes of a batch as it comes from the data."""
 
     def prepare(self, batch: Batch, key: Array | None = None) -> Batch:
-        """The batch as model and loss take it; random changes of training draw from `key`.
+        """The batch as model and loss take it.
 
-        Sees the global batch. Without a key, as in evaluation, nothing is drawn.
+        It sees the global batch. In training, random changes use `key`; without a key, as in
+        evaluation, nothing is random.
         """
         return batch
 
@@ -56,30 +58,30 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def loss_count(self, batch: Batch) -> Array:
-        """What `loss_sum` is divided by, a scalar."""
+        """The divisor of `loss_sum`, a scalar."""
 
     @abc.abstractmethod
     def training_counts(self, logits: Array, batch: Batch) -> Counts:
-        """Sums over the batch that are worth computing at every step; they add over batches."""
+        """Sums over the batch, cheap enough for every training step."""
 
     @abc.abstractmethod
     def training_metrics(self, counts: Mapping[str, float]) -> dict[str, float]:
-        """Metrics from added-up `training_counts`, 'loss' and 'accuracy' among them."""
+        """Metrics from the total of `training_counts`, including 'loss' and 'accuracy'."""
 
     @abc.abstractmethod
     def counts(self, logits: Array, batch: Batch) -> Counts:
-        """Sums over the batch from which `summarise` makes metrics; they add over batches."""
+        """Sums over the batch, from which `summarise` computes metrics."""
 
     @abc.abstractmethod
     def verdicts(self, predicted: Array, batch: Batch) -> dict[str, Array]:
-        """Whether predicted classes are right, `[B]` booleans by the name of the metric."""
+        """Whether the predicted classes are right: booleans `[B]` by the name of the metric."""
 
     @abc.abstractmethod
     def summarise(self, counts: Mapping[str, float]) -> dict[str, float]:
-        """Metrics from added-up counts; one division each."""
+        """Metrics from the total of `counts`, one division each."""
 
     def metric_names(self) -> list[str]:
-        """Names of the metrics that `summarise` gives."""
+        """Names of the metrics of `summarise`."""
         return list(self.summarise(collections.defaultdict(float)))
 
     @abc.abstractmethod
@@ -91,20 +93,20 @@ class Task(abc.ABC):
         title: str,
         class_names: Sequence[str] = (),
     ) -> None:
-        """Draws examples and what is predicted for them as PNG.
+        """Draws examples and predictions as PNG.
 
         Args:
           path: PNG to write.
-          batch: `n` examples, as the data gives them.
-          predictions: predicted classes by name of the weights, the shape of the targets.
+          batch: `n` examples, as they come from the data.
+          predictions: predicted classes, shaped like the targets, by name of the weights.
           title: of the picture.
-          class_names: names of the classes, where the data has some.
+          class_names: names of the classes, if the data has any.
         """
 
-    def save_inputs(  # noqa: B027, most tasks have nothing to draw, see `draws_inputs`
+    def save_inputs(  # noqa: B027, most tasks draw nothing, see `draws_inputs`
         self, path: Path, batch: Mapping[str, Array], title: str, class_names: Sequence[str] = ()
     ) -> None:
-        """Draws a prepared training batch as PNG, where augmentation is worth looking at."""
+        """Draws a prepared training batch as PNG, to show what augmentation does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,15 +116,15 @@ class TaskConfig(Component):
     kind: ClassVar[str] = "task"
 
     def build(self, data: DataSet, augment: Augmentation) -> Task:
-        """The task on these data.
+        """The task on this data set.
 
         Raises:
-          ValueError: data or augmentation of another kind of task.
+          ValueError: data or augmentation for another kind of task.
         """
         raise NotImplementedError
 
     def expect(self, field: str, found: Component, kind: type) -> Any:
-        """`found`, if it is of `kind`; else raises a ValueError."""
+        """`found`, if it is an instance of `kind`; raises a ValueError otherwise."""
         if not isinstance(found, kind):
             raise ValueError(
                 f"config.{field}.name={found.name!r} does not go with config.task.name="
@@ -132,5 +134,5 @@ class TaskConfig(Component):
 
 
 def ratio(part: float, whole: float) -> float:
-    """part / whole, and NaN (not an error) where there was nothing to count."""
+    """part / whole; NaN if `whole` is 0."""
     return float(part) / float(whole) if whole else float("nan")

@@ -1,4 +1,4 @@
-"""What the tasks on boards share: a class for every cell."""
+"""What the tasks on boards have in common: a class for every cell."""
 
 import abc
 import dataclasses
@@ -26,7 +26,7 @@ class BoardTask(Task):
 
     Attributes:
       examples: size of the boards, tokens and classes.
-      loss_weights: their meaning is the task's.
+      loss_weights: of classes or groups of cells, depending on the task.
     """
 
     examples: Boards
@@ -46,7 +46,7 @@ class BoardTask(Task):
 
     @abc.abstractmethod
     def cell_weight(self, batch: Batch) -> Array:
-        """Weight of every cell in the loss `[B, H, W]`, apart from `valid` and padding."""
+        """Weight of every cell in the loss `[B, H, W]`, before `valid` and padding are applied."""
 
     def loss_sum(self, logits: Array, batch: Batch) -> Array:
         """Weighted cross-entropy summed over the cells that count, a scalar."""
@@ -54,7 +54,7 @@ class BoardTask(Task):
         return jnp.sum(jnp.where(counted(batch), entropy * self.cell_weight(batch), 0.0))
 
     def loss_count(self, batch: Batch) -> Array:
-        """What `loss_sum` is divided by: the number of cells that count, a scalar."""
+        """The divisor of `loss_sum`: the number of cells that count, a scalar."""
         return counted(batch).sum().astype(jnp.float32)
 
     def training_counts(self, logits: Array, batch: Batch) -> Counts:
@@ -123,5 +123,5 @@ class BoardTaskConfig(TaskConfig):
 
 
 def counted(batch: Batch) -> Array:
-    """Cells that count `[B, H, W]`: valid ones of examples that are no padding."""
+    """Cells that count, booleans `[B, H, W]`: the valid ones of all rows but padding."""
     return batch["valid"] & (batch["id"] >= 0)[:, None, None]

@@ -1,4 +1,4 @@
-"""Image classification: what is done to a batch on the device, cross-entropy, top-1 and top-5."""
+"""Image classification: augmentation on the device, cross-entropy, top-1 and top-5 accuracy."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -23,20 +23,20 @@ from wonn_jax.tasks import pictures
 from wonn_jax.tasks.base import Batch, Counts, Task, TaskConfig, ratio, row_weight
 
 SHOWN = 32
-"""Images of a training batch that `save_inputs` draws at most."""
+"""Maximum number of images that `save_inputs` draws."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageTask(Task):
     """A batch has `input` images `[B, H, W, 3]`, uint8, and `target` classes `[B]`.
 
-    `prepare` normalises the images; where CutMix is on, it adds `other`, the class of the
-    image each one was mixed with, and `share` `[B]`, how much of its own is left.
+    `prepare` normalises the images. With CutMix it adds, each `[B]`, `other`, the class of the
+    image that was mixed in, and `share`, the remaining share of the image itself.
 
     Attributes:
       examples: size of the images and number of classes.
       mean, std: of the channels of the data set, of values from 0 to 1.
-      label_smoothing: share of the target spread evenly over all classes (in training).
+      label_smoothing: share of the target that is spread evenly over all classes (in training).
       erasing: probability of random erasing, per image.
       cutmix, cutmix_alpha: probability of CutMix, per batch, and its α.
     """
@@ -78,7 +78,7 @@ class ImageTask(Task):
         return batch
 
     def loss_sum(self, logits: Array, batch: Batch) -> Array:
-        """Cross-entropy summed over the images, a scalar; smoothed and mixed in training only."""
+        """Cross-entropy summed over the images, a scalar, with smoothed and mixed targets."""
         entropy = self._entropy(logits, batch["target"])
         if "share" in batch:
             other = self._entropy(logits, batch["other"])
@@ -92,7 +92,7 @@ class ImageTask(Task):
         return optax.softmax_cross_entropy(logits, goal)
 
     def loss_count(self, batch: Batch) -> Array:
-        """What `loss_sum` is divided by: the number of images, a scalar."""
+        """The divisor of `loss_sum`: the number of images, a scalar."""
         return row_weight(batch).sum()
 
     def training_counts(self, logits: Array, batch: Batch) -> Counts:
@@ -112,7 +112,7 @@ class ImageTask(Task):
     def counts(self, logits: Array, batch: Batch) -> Counts:
         plain = dataclasses.replace(self, label_smoothing=0.0)
         own = jnp.take_along_axis(logits, batch["target"][:, None], axis=-1)
-        # The lower number wins a tie, as it does in argmax.
+        # The lower class wins a tie, as in argmax.
         ahead = logits > own
         ahead |= (logits == own) & (jnp.arange(self.examples.classes) < batch["target"][:, None])
         return plain.training_counts(logits, batch) | {
@@ -141,7 +141,7 @@ class ImageTask(Task):
     def save_inputs(
         self, path: Path, batch: Mapping[str, Array], title: str, class_names: Sequence[str] = ()
     ) -> None:
-        # As many as are worth looking at, and no padding; CutMix has mixed the whole batch.
+        # Without padding.
         rows = range(min(SHOWN, int((batch["id"] >= 0).sum())))
         images = np.asarray(batch["input"][: len(rows)]) * self.std + self.mean
         captions = [class_names[int(batch["target"][row])] for row in rows]
@@ -158,7 +158,7 @@ class ImageTask(Task):
 class ImageConfig(TaskConfig):
     """Settings of image classification."""
 
-    label_smoothing: float = 0.0  # share of the target spread over all classes, in training
+    label_smoothing: float = 0.0  # share of the target that is spread over all classes, in training
 
     def check(self) -> None:
         share("task", self, "label_smoothing", one=False)

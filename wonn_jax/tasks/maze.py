@@ -1,7 +1,7 @@
 """Maze-hard: mark the shortest path from start to goal.
 
-Loss weights and exact match are those of the WONN paper (arXiv 2605.20922); the share of valid
-shortest paths is ours, since every maze of the benchmark has more than one.
+Loss weights and exact match are those of the WONN paper (arXiv 2605.20922). The share of valid
+shortest paths is added here, since every maze of the benchmark has several.
 """
 
 import dataclasses
@@ -78,7 +78,14 @@ class MazeConfig(BoardTaskConfig):
 
 
 def distance(start: Array, goal: Array, open_: Array) -> Array:
-    """Moves from start to goal through open cells, each `[B, H, W]` booleans → `[B]`, −1: none."""
+    """Length of the shortest path from start to goal through open cells, in moves.
+
+    Args:
+      start, goal, open_: booleans `[B, H, W]`.
+
+    Returns:
+      `[B]`; −1 if there is no path.
+    """
     cells = open_ | start | goal
 
     def grow(carry):
@@ -99,7 +106,7 @@ def distance(start: Array, goal: Array, open_: Array) -> Array:
 
 
 def _shifted(x: Array, axis: int, shift: int) -> Array:
-    """`x` moved by one cell; what enters at the edge is False."""
+    """`x` shifted by one cell, with False at the edge."""
     edge = jax.lax.slice_in_dim(jnp.zeros_like(x), 0, 1, axis=axis)
     size = x.shape[axis]
     if shift > 0:
@@ -110,13 +117,14 @@ def _shifted(x: Array, axis: int, shift: int) -> Array:
 def is_shortest_path(marked: Array, tokens: Array, valid: Array) -> Array:
     """Whether the marked cells, with start and goal, are exactly a shortest path.
 
-    It need not be the labelled one. D moves use D − 1 cells between start and goal, so a
-    marked set of that many free cells that joins the two is a shortest path and nothing else.
+    It need not be the labelled path. A shortest path of D moves has D − 1 cells between start and
+    goal; so D − 1 marked free cells that connect the two are exactly such a path.
 
     Args:
       marked: predicted path cells `[B, H, W]`, booleans, without start and goal.
       tokens: input tokens `[B, H, W]`.
-      valid: booleans `[B, H, W]`; no way leads through padding, though its token is a free cell.
+      valid: booleans `[B, H, W]`, False for padding, which has the token of a free cell but is not
+        part of the maze.
 
     Returns:
       `[B]` booleans.

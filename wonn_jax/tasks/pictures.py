@@ -56,7 +56,7 @@ class DrawBoard(Protocol):
 
 
 class Drawing(NamedTuple):
-    """How boards of a kind are drawn; `legend` has colours ('#rrggbb') by name."""
+    """How boards of a task are drawn; `legend` has colours ('#rrggbb') by name."""
 
     draw_board: DrawBoard
     legend: Mapping[str, str]
@@ -87,9 +87,9 @@ def draw_digits(axes: Axes, digits: np.ndarray, given: np.ndarray, correct: np.n
 
     Args:
       axes: Matplotlib axes to draw on.
-      digits: what to show, 0 for a blank cell.
-      given: booleans, the cells of the puzzle; they are black.
-      correct: digits; a cell that differs from them is red, others are blue.
+      digits: the digits to show, 0 for a blank cell.
+      given: booleans, the cells given by the puzzle, drawn in black.
+      correct: the solution; of the other cells, wrong digits are red and right ones blue.
     """
     axes.set(xlim=(-0.5, 8.5), ylim=(8.5, -0.5), aspect="equal")
     for edge in range(10):
@@ -119,7 +119,7 @@ def save_boards(
 
     Args:
       path: PNG to write.
-      drawing: how boards of this kind are drawn.
+      drawing: how the boards are drawn.
       inputs, targets: tokens and classes `[n, H, W]`.
       predictions: predicted classes `[n, H, W]` by name.
       title: of the figure.
@@ -148,7 +148,7 @@ def save_boards(
 
 
 def errors(classes: np.ndarray, target: np.ndarray) -> str:
-    """'exact', or how many cells `[H, W]` differ from the target."""
+    """'exact', or the number of cells `[H, W]` that differ from the target."""
     wrong = int((classes != target).sum())
     return f"{wrong} of {target.size} cells wrong" if wrong else "exact"
 
@@ -192,7 +192,7 @@ def _caption(target: int, predicted: Mapping[str, int], names: Sequence[str]) ->
 
 
 def class_name(number: int, names: Sequence[str]) -> str:
-    """The name of a class, its number if there are no names."""
+    """The name of a class; its number if `names` is empty."""
     return names[number] if len(names) else str(number)
 
 

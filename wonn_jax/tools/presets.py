@@ -83,5 +83,6 @@ def choose(config: Config, preset: str, *, card: str) -> Config:
         return dataclasses.replace(config, model=model)
     known = [f"{kind}-{size}" for kind in INTERACTIONS for size in SIZES]
     raise ValueError(
-        f"{card} has no preset {preset!r}; it has {', '.join(known)}, small, resnet18 and small-resnet18."
+        f"{card} has no preset {preset!r}; it has {', '.join(known)}, small, resnet18 and "
+        "small-resnet18."
     )
