@@ -278,9 +278,10 @@ FOR_BOARDS = [
         r"the schedule cosine decays: --config\.optimizer\.end_learning_rate=0, say",
     ),
     ({"optimizer__b2": 1.5}, r"optimizer\.b2=1\.5 must be at least 0 and below 1"),
-    ({"train__length": "9000"}, r"length='9000' is not a duration.*'100 steps'"),
+    ({"train__length": "9000"}, r"length='9000' is not a duration.*'9000 steps'"),
     ({"train__length": "5 minutes"}, "write a number and one of steps, epochs"),
-    ({"train__length": "never"}, "must not be 'never'"),
+    ({"train__length": "never"}, r"length='never' must be longer than 0: .*length='100 steps'"),
+    ({"log__every": "0 steps"}, r"log\.every='0 steps' must be longer than 0"),
     ({"train__last_batch": "pad"}, "last_batch='pad' is unknown; use one of keep, drop"),
     ({"checkpoint__every": "now and then"}, "checkpoint.every='now and then' is not a duration"),
     (

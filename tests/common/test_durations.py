@@ -2,7 +2,7 @@
 
 import pytest
 
-from wonn_jax.common.durations import Duration, due, parse
+from wonn_jax.common.durations import NEVER, Duration, due, parse
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,9 @@ from wonn_jax.common.durations import Duration, due, parse
         ("0.5 epochs", Duration(0.5, "epochs")),
         ("  10   minutes ", Duration(10, "minutes")),
         ("1e3 steps", Duration(1000, "steps")),
-        ("never", Duration(0)),
-        ("", Duration(0)),
+        ("3 STEPS", Duration(3, "steps")),
+        (".5 epochs", Duration(0.5, "epochs")),
+        ("3.0 steps", Duration(3, "steps")),
     ],
 )
 def test_parse(text, expected):
@@ -22,7 +23,22 @@ def test_parse(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["soon", "3000", "steps", "ten steps", "-1 steps", "nan steps", "inf epochs", "3 weeks"]
+    "text", ["never", "Never", "", " ", "0", "0 minutes", "0 steps", "0.0 epochs", "0e5 minutes"]
+)
+def test_never(text):
+    assert parse(text, "config.x") == NEVER
+    assert str(parse(text, "config.x")) == "never"
+    with pytest.raises(ValueError, match=rf"config.x='{text}' must be longer than 0: --config.x='"):
+        parse(text, "config.x", never=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("soon", "3000", "1e3", "steps", "ten steps", "nan steps", "inf epochs", "3 weeks"),
+        *("-1 steps", "-0 steps", "1,000 steps", "1_000 steps", "0x10 steps", "٣ steps"),
+        *("2 hours", "2 hours 30 minutes", "10min", "10m", "3 steps steps", "never ever", "3 s"),
+    ],
 )
 def test_invalid_durations(text):
     with pytest.raises(
@@ -30,7 +46,23 @@ def test_invalid_durations(text):
     ) as error:
         parse(text, "config.train.length")
     assert "steps, epochs, minutes" in str(error.value)
-    assert "--config.train.length='100 steps'" in str(error.value)
+    amount = 3000 if text == "3000" else 100
+    assert str(error.value).endswith(f"--config.train.length='{amount} steps', or 'never'.")
+    with pytest.raises(ValueError, match="'[0-9]+ steps'.$"):
+        parse(text, "config.train.length", never=False)
+
+
+@pytest.mark.parametrize("text", ["1e30 steps", "1e400 epochs", "2147483648 minutes"])
+def test_too_long(text):
+    unit = text.split()[1]
+    with pytest.raises(ValueError, match=rf"'{text}' is too long: at most 2,147,483,647 {unit}"):
+        parse(text, "config.x")
+
+
+@pytest.mark.parametrize(("text", "advice"), [("2.6 steps", "3 steps"), ("1e-9 steps", "1 steps")])
+def test_steps_are_whole(text, advice):
+    with pytest.raises(ValueError, match=rf"'{text}' must be whole steps: --config.x='{advice}'"):
+        parse(text, "config.x")
 
 
 def test_units_can_be_restricted():
@@ -54,7 +86,7 @@ def test_minutes_cannot_be_converted_to_steps():
         Duration(10, "minutes").steps(16)
 
 
-@pytest.mark.parametrize("text", ["3000 steps", "0.5 epochs", "10 minutes", "never"])
+@pytest.mark.parametrize("text", ["12345678 steps", "0.5 epochs", "10 minutes", "never"])
 def test_round_trip(text):
     assert str(parse(text, "config.x")) == text
 

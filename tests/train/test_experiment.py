@@ -44,6 +44,12 @@ def test_a_trace_beyond_the_run():
         profiled(0, 30).check()
 
 
+def test_a_run_of_more_steps_than_are_counted():
+    config = miniature("maze", train__length="2000000000 epochs")
+    with pytest.raises(ValueError, match=r"'2000000000 epochs' is 32,000,000,000 steps; at most 2"):
+        Experiment(config, 1000).check()
+
+
 @pytest.mark.parametrize("field", ["profile.start", "profile.steps", "log.peak_flops"])
 def test_negative_numbers(field):
     with pytest.raises(ValueError, match=rf"config\.{field}=-1.* must be at least 0"):

@@ -51,9 +51,10 @@ def test_loss_falls(mazes, tmp_path):
         optimizer__learning_rate=1e-2,
         eval__every="never",
         eval__pictures=0,
-        checkpoint__every="never",
+        checkpoint__every="0 minutes",
     )
     train(config, tmp_path)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["60"]  # never, but at the end
     losses = [x["loss"] for x in read_lines(tmp_path / "metrics.jsonl") if x["kind"] == "train"]
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 

@@ -52,7 +52,4 @@ def no_effect(section: str, component: Any, because: str, *fields: str) -> None:
 
 def length(field: str, text: str, *units: str, never: bool = True) -> Duration:
     """Reads a duration; raises a ValueError if it is malformed, or 'never' where it must not be."""
-    found = durations.parse(text, f"config.{field}", units or durations.UNITS)
-    if not never and not found.amount:
-        raise ValueError(f"config.{field} must not be 'never': --config.{field}='100 steps'.")
-    return found
+    return durations.parse(text, f"config.{field}", units or durations.UNITS, never=never)

@@ -1,8 +1,11 @@
 """Durations with a unit: '3000 steps', '200 epochs', '10 minutes' or 'never'."""
 
 import dataclasses
+import re
 
 UNITS = ("steps", "epochs", "minutes")
+LONGEST = 2**31 - 1
+"""Of any unit; steps are counted in 32 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,35 +28,57 @@ class Duration:
         return max(1, round(self.amount * (steps_per_epoch if self.unit == "epochs" else 1)))
 
     def __str__(self) -> str:
-        return f"{self.amount:g} {self.unit}" if self.amount else "never"
+        return f"{self.amount:.12g} {self.unit}" if self.amount else "never"
 
 
-def parse(text: str, field: str, units: tuple[str, ...] = UNITS) -> Duration:
-    """Parses a duration such as '3000 steps'; the empty string means 'never'.
+NEVER = Duration(0)
+_FORM = r"\s*((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s+(\w+)\s*"
+
+
+def parse(text: str, field: str, units: tuple[str, ...] = UNITS, *, never: bool = True) -> Duration:
+    """Parses a duration such as '3000 steps'; '' and 0 of any unit mean 'never'.
 
     Args:
       text: what the user wrote.
       field: name of the configuration field, for the error message.
       units: the units that are allowed.
+      never: whether 'never' is allowed.
 
     Raises:
-      ValueError: `text` is not a duration in one of these units.
+      ValueError: `text` is not a duration in one of these units, is too long, or 'never' where it
+        must not be.
     """
-    if text.strip() in ("never", ""):
-        return Duration(0)
-    amount, _, unit = text.strip().partition(" ")
-    unit = unit.strip()
-    unit = unit if unit.endswith("s") else unit + "s"
-    try:
-        number = float(amount)
-    except ValueError:
-        number = -1.0
-    if unit not in units or not 0 <= number < float("inf"):
+    found = NEVER if text.strip().lower() in ("", "never", "0") else _amount(text, field, units)
+    if found is None:
+        words = text.split()
+        amount = words[0] if len(words) == 1 and words[0].isdecimal() else "100"
         raise ValueError(
             f"{field}={text!r} is not a duration; write a number and one of "
-            f"{', '.join(units)}, for example --{field}='100 {units[0]}', or 'never'."
+            f"{', '.join(units)}, for example --{field}='{amount} {units[0]}'"
+            + (", or 'never'." if never else ".")
         )
-    return Duration(number, unit)
+    if not never and not found.amount:
+        raise ValueError(
+            f"{field}={text!r} must be longer than 0: --{field}='100 {units[0]}', say."
+        )
+    return found
+
+
+def _amount(text: str, field: str, units: tuple[str, ...]) -> Duration | None:
+    """A number and a unit; None if `text` is anything else."""
+    words = re.fullmatch(_FORM, text, re.ASCII | re.IGNORECASE)
+    if words is None:
+        return None
+    number, unit = float(words[1]), words[2].lower()
+    unit = unit if unit.endswith("s") else unit + "s"
+    if unit not in units:
+        return None
+    if number > LONGEST:
+        raise ValueError(f"{field}={text!r} is too long: at most {LONGEST:,} {unit} are possible.")
+    if unit == "steps" and number % 1:
+        whole = max(1, round(number))
+        raise ValueError(f"{field}={text!r} must be whole steps: --{field}='{whole} steps', say.")
+    return Duration(number, unit) if number else NEVER
 
 
 def due(step: int, every: int) -> bool:

@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from wonn_jax.common.checks import length
+from wonn_jax.common.durations import LONGEST
 from wonn_jax.data.pipeline import Source, eval_batches, steps_per_epoch
 from wonn_jax.parallel import mesh as devices_of
 from wonn_jax.parallel.mesh import GRID
@@ -119,9 +120,17 @@ class Experiment:
         if self.examples is not None:
             t = self.config.train
             devices_of.check_divisible("train.batch_size", t.batch_size, self.mesh, t.accumulate)
+            self._check_length()
             self.config.profile.check_length(self.total)
             _ = self.schedule
         return self
+
+    def _check_length(self) -> None:
+        if self.total > LONGEST:
+            raise ValueError(
+                f"config.train.length={self.config.train.length!r} is {self.total:,} steps; at "
+                f"most {LONGEST:,} are possible."
+            )
 
     @functools.cached_property
     def mesh(self) -> Mesh:
