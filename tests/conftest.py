@@ -6,11 +6,19 @@ import signal
 import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from runs import QUICK, command, quickly, run, write_mazes
 
 # Whoever runs the tests in the background may have Ctrl-C ignored, by all that they start too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A test of properties tries the same few examples each time, so that it takes seconds and is not
+# red by chance; more, and others: pytest --hypothesis-profile=campaign --hypothesis-seed=1.
+_ALL = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+settings.register_profile("few", max_examples=25, derandomize=True, **_ALL)
+settings.register_profile("campaign", max_examples=500, print_blob=True, **_ALL)
+settings.load_profile("few")
 
 # Before the first operation: later the number of devices cannot be changed.
 jax.config.update("jax_num_cpu_devices", 4)

@@ -2,10 +2,13 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from systems import CORE, N, on_circle, system, tolerance
+import scipy.sparse
+from jax.experimental.sparse import BCOO, BCSR
+from systems import CORE, N, normal, on_circle, system, tolerance
 
 from wonn_jax.dynamics import (
     evolve,
@@ -92,3 +95,40 @@ def test_q_one_is_the_separable_form(dtype):
         on_circle(family.theta), on_circle(separable.theta), **tolerance(dtype)
     )
     np.testing.assert_allclose(family.energies, separable.energies, **tolerance(dtype))
+
+
+@pytest.mark.parametrize("systems", [(), (2,), (3,)])
+def test_a_function_as_matrix_gets_one_vector(systems):
+    """With two oscillators, or two systems, `K @ x` of all vectors at once would be another sum."""
+    matrix = jnp.array([[0.5, 2.0], [-1.0, 0.3]])
+    theta = normal(*systems, 2)
+    expected = rate_of(kuramoto(matrix), theta, 0.0)
+    for product in (lambda x: matrix @ x, lambda x: x @ matrix.T):
+        rate = rate_of(kuramoto(product), theta, 0.0)
+        np.testing.assert_allclose(rate, expected, rtol=1e-6)
+
+
+def test_sparse_matrices(dtype):
+    theta, omega, matrix = system(2, dtype=dtype)
+    matrix = np.where(np.abs(matrix) < 0.4, 0, matrix)
+    expected = rate_of(kuramoto(matrix), theta, omega)
+    twice = scipy.sparse.coo_array((np.ones(3), ([0, 0, 1], [2, 2, 0])), (N, N))  # an entry of 2
+    for model, right in (
+        (kuramoto(scipy.sparse.csr_matrix(matrix)), expected),
+        (kuramoto(scipy.sparse.csc_array(matrix)), expected),
+        (kuramoto(BCOO.fromdense(matrix)), expected),
+        (kuramoto(BCSR.fromdense(matrix)), expected),
+        (kuramoto(twice), rate_of(kuramoto(twice.toarray()), theta, omega)),
+    ):
+        rate = jax.jit(functools.partial(rate_of, model))(theta, omega)
+        assert rate.dtype == dtype
+        np.testing.assert_allclose(rate, right, **tolerance(dtype))
+    with pytest.raises(ValueError, match=r"has shape \(5, 5\), but the influences have 6"):
+        rate_of(kuramoto(scipy.sparse.eye_array(5)), theta, omega)
+
+
+def test_the_strength_is_not_cut_to_the_type_of_the_influence():
+    """Oscillators that fire or do not: the influence is a boolean."""
+    model = winfree_mean_field(0.25, influence=lambda theta: theta > 0)
+    rate = rate_of(model, jnp.array([1.0, -1.0]), 0.0)
+    np.testing.assert_allclose(rate, 0.25 * np.cos(1.0) * np.full(2, 0.5), rtol=1e-6)

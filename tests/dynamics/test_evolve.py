@@ -278,8 +278,22 @@ def test_one_system_over_several_axes():
     np.testing.assert_allclose(result.theta[..., 1], channel.theta, **tolerance(np.float32))
 
 
-@pytest.mark.parametrize("settings", [{"steps": -1}, {"steps": 2, "remat": -3}])
-def test_negative_counts(settings):
+@pytest.mark.parametrize(
+    "settings, error, message",
+    [
+        ({"steps": -1}, ValueError, "steps=-1 must be at least 0"),
+        ({"steps": 2, "remat": -3}, ValueError, "remat=-3 must be at least 0"),
+        ({"steps": 2.5}, TypeError, "steps=2.5 must be an integer"),
+    ],
+)
+def test_malformed_counts(settings, error, message):
     theta, omega, matrix = system()
-    with pytest.raises(ValueError, match=r"steps=.* and remat=.* must not be negative"):
+    with pytest.raises(error, match=message):
         evolve(theta, omega, **CORE, coupling=matrix, step_size=0.1, **settings)
+
+
+def test_a_traced_number_of_steps():
+    theta, omega, matrix = system()
+    run = functools.partial(evolve, theta, omega, **CORE, coupling=matrix, step_size=0.1)
+    with pytest.raises(TypeError, match="list steps in static_argnames"):
+        jax.jit(lambda steps: run(steps=steps))(3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from systems import CORE, N, on_circle, system, tolerance
 
-from wonn_jax.dynamics import evolve, kuramoto, winfree_step
+from wonn_jax.dynamics import evolve, kuramoto, winfree_mean_field, winfree_step
 
 pytestmark = pytest.mark.usefixtures("strict_shapes")
 
@@ -48,6 +48,16 @@ def test_dtype_is_that_of_the_phases(dtype):
         assert {x.dtype for x in jax.tree.leaves(result)} == {np.dtype(dtype)}
 
 
+@pytest.mark.parametrize(
+    "theta", [jnp.array([0, 1, 2, 4]), np.array([0, 1, 2, 4], np.uint8), [0, 1, 2, 4]]
+)
+def test_integers_are_phases(theta):
+    """An integer step size, frequency or strength would be 0 or 1."""
+    new, energy = winfree_step(theta, 1, **winfree_mean_field(1)._asdict(), step_size=0.1)
+    np.testing.assert_allclose(new, [0.1248, 1.1134, 2.0897, -2.1994], atol=1e-4)
+    np.testing.assert_allclose(energy, -0.246992, atol=1e-6)
+
+
 STEP = functools.partial(winfree_step, jnp.zeros(N), 0.0, step_size=0.1)
 
 
@@ -71,3 +81,36 @@ def test_response_of_another_shape():
             influence=lambda theta: jnp.ones((2, 3, N)),
             coupling=lambda emitted: emitted,
         )
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"theta": 1j * jnp.zeros(N)}, "phases must be real numbers, got complex64"),
+        ({"theta": "zero"}, "phases must be real numbers, got 'zero'"),
+        ({"omega": 1j}, "omega must be real numbers, got complex"),
+        ({"step_size": 1j}, "step_size must be real numbers, got complex"),
+        ({"influence": lambda theta: jnp.exp(1j * theta)}, "The influence returned complex64"),
+        ({"sensitivity": lambda theta: jnp.exp(1j * theta)}, "The sensitivity returned complex64"),
+        ({"coupling": 1j * np.eye(N)}, "a field of complex64"),
+        ({"coupling": object()}, "The coupling is of type object"),
+    ],
+)
+def test_what_is_not_real(wrong, message):
+    arguments = {
+        "theta": jnp.zeros(N),
+        "omega": 0.0,
+        "step_size": 0.1,
+        **CORE,
+        "coupling": jnp.eye(N),
+    }
+    with pytest.raises(TypeError, match=message):
+        winfree_step(**arguments | wrong)
+
+
+@pytest.mark.parametrize("name", ["omega", "step_size"])
+@pytest.mark.parametrize("shape", [(5,), (3, 1)])
+def test_parameters_that_do_not_broadcast_to_the_phases(name, shape):
+    arguments = {"omega": 0.0, "step_size": 0.1, **CORE, "coupling": jnp.eye(N)}
+    with pytest.raises(ValueError, match=rf"{name} has shape .{shape[0]},.* phases, \(6,\)"):
+        winfree_step(jnp.zeros(N), **arguments | {name: jnp.zeros(shape)})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rotations import turned
 
+from wonn_jax.dynamics import interaction_energy
 from wonn_jax.kernels.rotary import grid_positions
 from wonn_jax.nn.coupling import AttentionCoupling, causal_mask, norm_groups
 
@@ -191,3 +192,21 @@ def test_an_example_of_padding_alone_gives_no_nan():
         return jnp.where(valid[:, :, None], jnp.square(field), 0.0).sum()
 
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(jax.grad(loss)(params)))
+
+
+@pytest.mark.parametrize("norm", ["group", "token"])
+def test_padding_does_not_count_in_the_energy(norm):
+    module, params = make(norm)
+    theta = normal(1, TOKENS, WIDTH, seed=7)
+    energies = []
+    for padding in (0, 2, 8):
+        valid = jnp.arange(TOKENS + padding)[None] < TOKENS
+        longer = np.concatenate([theta, normal(1, padding, WIDTH, seed=8)], axis=1)
+        energy = interaction_energy(
+            longer,
+            influence=jnp.sin,
+            coupling=lambda x, valid=valid: module.apply(params, x, valid=valid),
+            event_ndim=2,
+        )
+        energies.append(float(energy[0]))
+    np.testing.assert_allclose(energies, energies[0], rtol=1e-5)

@@ -26,10 +26,11 @@ from wonn_jax.dynamics.classical import (
     symmetry_broken_kuramoto,
     winfree_mean_field,
 )
+from wonn_jax.dynamics.coupling import Coupling
 from wonn_jax.dynamics.energy import interaction_energy
 from wonn_jax.dynamics.evolution import Evolution, evolve
 from wonn_jax.dynamics.phases import order_parameter, wrap
-from wonn_jax.dynamics.rate import Coupling, PhaseMap, winfree_rate
+from wonn_jax.dynamics.rate import PhaseMap, winfree_rate
 from wonn_jax.dynamics.step import winfree_step
 from wonn_jax.dynamics.until import (
     ENERGY,

@@ -1,12 +1,16 @@
 """Classical models of coupled oscillators, as special cases of the Winfree step."""
 
+import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from wonn_jax.dynamics.rate import Coupling, PhaseMap, apply_coupling
+from wonn_jax.dynamics.coupling import Coupling, apply_coupling, field_of
+from wonn_jax.dynamics.phases import as_real
+from wonn_jax.dynamics.rate import PhaseMap
 
 
 class Oscillators(NamedTuple):
@@ -27,20 +31,22 @@ def winfree_mean_field(
 
     def mean_field(emitted: Array) -> Array:
         mean = emitted.mean(axis=-1, keepdims=True)
-        return jnp.broadcast_to(jnp.asarray(strength, emitted.dtype) * mean, emitted.shape)
+        scaled = as_real(strength, "strength").astype(emitted.dtype) * mean
+        return jnp.broadcast_to(scaled, emitted.shape)
 
     return Oscillators(sensitivity, influence, mean_field)
 
 
-def kuramoto(matrix: ArrayLike) -> Oscillators:
+def kuramoto(matrix: Coupling) -> Oscillators:
     """Kuramoto's model: dθ_i/dt = ω_i + Σ_j K_ij sin(θ_j − θ_i), with K = `matrix` `[n, n]`.
 
-    Invariant under a common shift of all phases. Its energy is −Σ_ij K_ij cos(θ_j − θ_i).
+    The matrix may be sparse, or a function; see `symmetry_broken_kuramoto`. The model is invariant
+    under a common shift of all phases, and its energy is −Σ_ij K_ij cos(θ_j − θ_i).
     """
     return symmetry_broken_kuramoto(matrix, 0.0)
 
 
-def symmetry_broken_kuramoto(matrix: ArrayLike, q: ArrayLike) -> Oscillators:
+def symmetry_broken_kuramoto(matrix: Coupling, q: ArrayLike) -> Oscillators:
     """The symmetry-broken Kuramoto family of Manoranjani et al. (2023):
 
         dθ_i/dt = ω_i + Σ_j K_ij [sin(θ_j − θ_i) + q sin(θ_j + θ_i)].
@@ -50,13 +56,20 @@ def symmetry_broken_kuramoto(matrix: ArrayLike, q: ArrayLike) -> Oscillators:
     product remains: S = cos, I = sin and the matrix 2K.
 
     Args:
-      matrix: K `[n, n]`.
+      matrix: K `[n, n]`, dense or sparse (see `apply_coupling`), or the function x → K x of
+        vectors `[n]`, which is mapped over all leading axes.
       q: scalar.
+
+    Raises:
+      TypeError, ValueError: when used; the matrix or `q` is malformed.
     """
 
     def weighted(emitted: Array) -> Array:
-        weight = jnp.stack([1 + jnp.asarray(q), 1 - jnp.asarray(q)]).astype(emitted.dtype)
-        field = apply_coupling(matrix, emitted)
+        broken = as_real(q, "q").astype(emitted.dtype)
+        if broken.ndim:
+            raise ValueError(f"q has shape {broken.shape}; it must be a scalar.")
+        weight = jnp.stack([1 + broken, 1 - broken])
+        field = _product(matrix, emitted)
         return field * weight.reshape(2, *[1] * (field.ndim - 1))
 
     return Oscillators(
@@ -64,3 +77,13 @@ def symmetry_broken_kuramoto(matrix: ArrayLike, q: ArrayLike) -> Oscillators:
         influence=lambda theta: jnp.stack([jnp.sin(theta), jnp.cos(theta)]),
         coupling=weighted,
     )
+
+
+def _product(matrix: Coupling, emitted: Array) -> Array:
+    """K x for each vector x on the last axis of `emitted`."""
+    if not callable(matrix):
+        return apply_coupling(matrix, emitted)
+    product: PhaseMap = functools.partial(field_of, coupling=matrix)
+    for _ in emitted.shape[:-1]:
+        product = jax.vmap(product)
+    return product(emitted)

@@ -2,12 +2,15 @@
 
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
-from wonn_jax.dynamics.rate import Coupling, PhaseMap, field_of
+from wonn_jax.dynamics.coupling import Coupling, field_of
+from wonn_jax.dynamics.phases import as_real
+from wonn_jax.dynamics.rate import PhaseMap, emit
 
 
 def interaction_energy(
-    theta: Array, *, influence: PhaseMap, coupling: Coupling, event_ndim: int = 1
+    theta: ArrayLike, *, influence: PhaseMap, coupling: Coupling, event_ndim: int = 1
 ) -> Array:
     """Interaction energy E = −Σ I(θ) ⊙ coupling(I(θ)) of the WONN paper.
 
@@ -18,17 +21,19 @@ def interaction_energy(
     Args:
       theta: phases `[*batch, *event]`, rad.
       influence: I, a function of the phases; see `winfree_rate`.
-      coupling: a function of the influences, or a matrix `[n, n]`.
+      coupling: a function of the influences, or a matrix `[n, n]`, dense or sparse.
       event_ndim: number of trailing axes of `theta` that make up one system.
 
     Returns:
       Energies `[*batch]` in float32 or wider.
 
     Raises:
+      TypeError: phases, influences or a field that are not real numbers.
       ValueError: a matrix of the wrong size, a field of another shape than the influences, or
         an `event_ndim` out of range.
     """
-    emitted = influence(theta)
+    theta = as_real(theta, "phases")
+    emitted = emit(theta, influence)
     return energy_of(emitted, field_of(emitted, coupling), theta, event_ndim)
 
 

@@ -1,14 +1,17 @@
 """A fixed number of steps."""
 
+import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from wonn_jax.dynamics.rate import Coupling, PhaseMap
+from wonn_jax.dynamics.coupling import Coupling
+from wonn_jax.dynamics.phases import as_real
+from wonn_jax.dynamics.rate import PhaseMap
 from wonn_jax.dynamics.step import winfree_step
 
 Recorded = tuple[Array | None, Array | None]  # trajectory and energies
@@ -32,7 +35,7 @@ class Evolution(NamedTuple):
 
 
 def evolve(
-    theta: Array,
+    theta: ArrayLike,
     omega: ArrayLike,
     *,
     sensitivity: PhaseMap,
@@ -66,10 +69,11 @@ def evolve(
       An `Evolution`.
 
     Raises:
-      ValueError: a negative `steps` or `remat`, and whatever `winfree_step` raises.
+      TypeError: `steps` or `remat` is not an integer; and as `winfree_step`.
+      ValueError: a negative `steps` or `remat`; and as `winfree_step`.
     """
-    if steps < 0 or remat < 0:
-        raise ValueError(f"steps={steps} and remat={remat} must not be negative.")
+    steps, remat = count(steps, "steps"), count(remat, "remat")
+    initial = as_real(theta, "phases")
 
     def step(state: Array, _: None) -> tuple[Array, Recorded]:
         state, energy = winfree_step(
@@ -87,10 +91,29 @@ def evolve(
     if remat > 0:
         step = jax.checkpoint(step, prevent_cse=False, policy=remat_policy)
     if remat > 1:
-        theta, recorded = _scan_in_chunks(step, theta, steps, chunk=min(remat, max(steps, 1)))
+        final, recorded = _scan_in_chunks(step, initial, steps, chunk=min(remat, max(steps, 1)))
     else:
-        theta, recorded = jax.lax.scan(step, theta, None, length=steps)
-    return Evolution(theta, *recorded)
+        final, recorded = jax.lax.scan(step, initial, None, length=steps)
+    return Evolution(final, *recorded)
+
+
+def count(value: Any, name: str, *, least: int = 0) -> int:
+    """A number of steps as a Python int.
+
+    Raises:
+      TypeError: not an integer, or one that is only known when the program runs.
+      ValueError: below `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError as error:  # JAX's own error for tracers is a TypeError
+        raise TypeError(
+            f"{name}={value} must be an integer that is known when the function is traced; with "
+            f"jax.jit, list {name} in static_argnames."
+        ) from error
+    if number < least:
+        raise ValueError(f"{name}={number} must be at least {least}.")
+    return number
 
 
 def _scan_in_chunks(step: Step, theta: Array, steps: int, *, chunk: int) -> tuple[Array, Recorded]:

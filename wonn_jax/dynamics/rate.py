@@ -3,15 +3,18 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from wonn_jax.dynamics.coupling import Coupling, field_of
+from wonn_jax.dynamics.phases import as_real
+
 PhaseMap = Callable[[Array], Array]
-Coupling = Callable[[Array], Array] | ArrayLike
 
 
 def winfree_rate(
-    theta: Array,
+    theta: ArrayLike,
     omega: ArrayLike,
     *,
     sensitivity: PhaseMap,
@@ -25,58 +28,45 @@ def winfree_rate(
     2π-periodic maps the phases of a solver need no wrapping.
 
     Args:
-      theta: phases `[*batch, *event]`, rad.
+      theta: phases `[*batch, *event]`, rad; integers and booleans become floating point.
       omega: natural frequencies, broadcastable to `theta`, rad per unit time.
       sensitivity: S, a function of the phases; the shape of `theta`, or `[R, *theta.shape]`.
       influence: I, a function of the phases; its result may have any shape that `coupling`
         accepts.
       coupling: a function from influences to a field of the same shape, or a matrix `[n, n]`
-        that acts on the last axis. After `expand`, the field broadcasts against S.
+        that acts on the last axis, dense or sparse (see `apply_coupling`). A function gets the
+        influences with all their leading axes: write a product as `x @ K.T`, not `K @ x`. After
+        `expand`, the field broadcasts against S.
       expand: from the field of each group of oscillators to the field at each oscillator; None
         if every oscillator emits its own influence.
 
     Returns:
-      Rates with the shape and dtype of `theta`, rad per unit time.
+      Rates with the shape of `theta` and its dtype (of floating point), rad per unit time.
 
     Raises:
-      ValueError: the shapes of S, I, the coupling and `theta` do not fit together.
+      TypeError: phases, frequencies, influences or a field that are not real numbers.
+      ValueError: the shapes of S, I, the coupling, `omega` and `theta` do not fit together.
     """
-    field = field_of(influence(theta), coupling)
+    theta = as_real(theta, "phases")
+    field = field_of(emit(theta, influence), coupling)
     return rate_in_field(theta, omega, field, sensitivity=sensitivity, expand=expand)
 
 
-def apply_coupling(coupling: Coupling, influence: Array) -> Array:
-    """The field of a callable coupling, or of a matrix K `[n, n]`: Σ_j K_ij I_j on the last axis.
+def emit(theta: Array, influence: PhaseMap) -> Array:
+    """I(θ) in floating point, of whatever type the function returns (booleans for pulses, say).
 
     Raises:
-      ValueError: a matrix of another size than the last axis of the influences.
+      TypeError: complex numbers.
     """
-    if callable(coupling):
-        return coupling(influence)
-    matrix = jnp.asarray(coupling)
-    n = influence.shape[-1]
-    if matrix.shape != (n, n):
-        raise ValueError(
-            f"The coupling matrix has shape {matrix.shape}, but the influences have {n} "
-            f"oscillators on their last axis, so it must be ({n}, {n}). For oscillators on "
-            "several axes pass a function of the influences instead."
+    emitted = jnp.asarray(influence(theta))
+    if jnp.iscomplexobj(emitted):
+        raise TypeError(
+            f"The influence returned {emitted.dtype}; influences must be real. Return real and "
+            "imaginary parts stacked along one more leading axis, as for a sum of interactions."
         )
-    return jnp.einsum("ij,...j->...i", matrix, influence)
-
-
-def field_of(influence: Array, coupling: Coupling) -> Array:
-    """`apply_coupling`, with a check that the field has the shape of the influences.
-
-    Raises:
-      ValueError: it does not, or the matrix has the wrong size.
-    """
-    field = apply_coupling(coupling, influence)
-    if field.shape != influence.shape:
-        raise ValueError(
-            f"The coupling turned influences of shape {influence.shape} into a field of shape "
-            f"{field.shape}; it must keep the shape (the energy −Σ I ⊙ field needs both equal)."
-        )
-    return field
+    if not jnp.issubdtype(emitted.dtype, jnp.floating):
+        return emitted.astype(theta.dtype)
+    return emitted
 
 
 def rate_in_field(
@@ -90,7 +80,10 @@ def rate_in_field(
     """dθ/dt for a field that is already known; arguments and errors as in `winfree_rate`."""
     if expand is not None:
         field = expand(field)
-    response = sensitivity(theta) * field.astype(theta.dtype)
+    responded = jnp.asarray(sensitivity(theta))
+    if jnp.iscomplexobj(responded):
+        raise TypeError(f"The sensitivity returned {responded.dtype}; it must be real.")
+    response = responded * field.astype(theta.dtype)
     if response.ndim == theta.ndim + 1:
         response = response.sum(axis=0)
     if response.shape != theta.shape:
@@ -99,4 +92,25 @@ def rate_in_field(
             "sensitivity and field must broadcast to the shape of the phases, with at most one "
             "additional leading axis."
         )
-    return jnp.broadcast_to(jnp.asarray(omega, theta.dtype), theta.shape) + response
+    omega = parameter(omega, "omega", theta)
+    return jnp.broadcast_to(omega, theta.shape) + response.astype(theta.dtype)
+
+
+def parameter(values: ArrayLike, name: str, theta: Array) -> Array:
+    """A parameter of the model in the dtype of the phases.
+
+    Raises:
+      TypeError: not real numbers.
+      ValueError: it does not broadcast to the shape of the phases.
+    """
+    array = as_real(values, name).astype(theta.dtype)
+    try:
+        fits = np.broadcast_shapes(array.shape, theta.shape) == theta.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name} has shape {array.shape}, which does not broadcast to the shape of the phases, "
+            f"{theta.shape}."
+        )
+    return array

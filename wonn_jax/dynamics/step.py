@@ -1,16 +1,16 @@
 """One explicit Euler step."""
 
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from wonn_jax.dynamics.coupling import Coupling, field_of
 from wonn_jax.dynamics.energy import energy_of
-from wonn_jax.dynamics.phases import wrap
-from wonn_jax.dynamics.rate import Coupling, PhaseMap, field_of, rate_in_field
+from wonn_jax.dynamics.phases import as_real, wrap
+from wonn_jax.dynamics.rate import PhaseMap, emit, parameter, rate_in_field
 
 
 def winfree_step(
-    theta: Array,
+    theta: ArrayLike,
     omega: ArrayLike,
     *,
     sensitivity: PhaseMap,
@@ -29,18 +29,20 @@ def winfree_step(
 
     Args:
       theta, omega, sensitivity, influence, coupling, expand: as in `winfree_rate`.
-      step_size: length of the step, unit time.
+      step_size: length of the step, unit time; broadcastable to `theta`.
       event_ndim: number of trailing axes of `theta` that make up one system (for the energy).
 
     Returns:
-      The new phases in (−π, π], with the shape and dtype of `theta`, and the energy `[*batch]`
-      of the state *before* the step (see `interaction_energy`).
+      The new phases in (−π, π], with the shape of `theta` and its dtype (integers and booleans
+      become floating point), and the energy `[*batch]` of the state *before* the step (see
+      `interaction_energy`).
 
     Raises:
-      ValueError: the shapes of S, I, the coupling and `theta` do not fit together.
+      TypeError, ValueError: as `winfree_rate`; also for `step_size` and `event_ndim`.
     """
-    emitted = influence(theta)
+    theta = as_real(theta, "phases")
+    emitted = emit(theta, influence)
     field = field_of(emitted, coupling)
     energy = energy_of(emitted, field, theta, event_ndim)
     rate = rate_in_field(theta, omega, field, sensitivity=sensitivity, expand=expand)
-    return wrap(theta + jnp.asarray(step_size, theta.dtype) * rate), energy
+    return wrap(theta + parameter(step_size, "step_size", theta) * rate), energy

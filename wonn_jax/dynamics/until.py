@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from wonn_jax.dynamics.evolution import Evolution
-from wonn_jax.dynamics.rate import Coupling, PhaseMap
+from wonn_jax.dynamics.coupling import Coupling
+from wonn_jax.dynamics.evolution import Evolution, count
+from wonn_jax.dynamics.phases import as_real
+from wonn_jax.dynamics.rate import PhaseMap
 from wonn_jax.dynamics.step import winfree_step
 
 
@@ -59,7 +61,7 @@ class _State(NamedTuple):
 
 
 def evolve_until(
-    theta: Array,
+    theta: ArrayLike,
     omega: ArrayLike,
     *,
     sensitivity: PhaseMap,
@@ -97,13 +99,11 @@ def evolve_until(
       An `Evolution` with `taken`, and without trajectory and energies.
 
     Raises:
-      ValueError: a negative `max_steps`, a `patience` below 1, and whatever `winfree_step` raises.
+      TypeError: `max_steps` or `patience` is not an integer; and as `winfree_step`.
+      ValueError: a negative `max_steps`, a `patience` below 1; and as `winfree_step`.
     """
-    if max_steps < 0 or patience < 1:
-        raise ValueError(
-            f"max_steps={max_steps} must not be negative, and patience={patience} must be at "
-            "least 1."
-        )
+    max_steps, patience = count(max_steps, "max_steps"), count(patience, "patience", least=1)
+    theta = as_real(theta, "phases")
     batch = theta.shape[: theta.ndim - event_ndim]
 
     def step(theta: Array) -> tuple[Array, Array]:

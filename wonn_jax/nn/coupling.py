@@ -72,8 +72,8 @@ class AttentionCoupling(nn.Module):
           influences: `[B, N, C]`.
           codes: from `position_codes`, or None for tokens without positions.
           mask: booleans `[B | 1, heads | 1, N, N]`, True where a token may attend to another.
-          valid: booleans `[B, N]`, False for padding, which no token attends to and which does not
-            enter the statistics of the norm.
+          valid: booleans `[B, N]`, False for padding, which no token attends to, which does not
+            enter the statistics of the norm, and whose own field is 0.
 
         Returns:
           `[B, N, C]` in `dtype`, not negative.
@@ -110,7 +110,9 @@ class AttentionCoupling(nn.Module):
         field = dense(width, width, dtype=self.dtype, name="out")(
             mixed.reshape(batch, tokens, width)
         )
-        return _norm_and_relu(self, field, valid)
+        field = _norm_and_relu(self, field, valid)
+        # Padding receives no field: its part of the energy −Σ I ⊙ field is 0.
+        return field if valid is None else jnp.where(valid[..., None], field, 0)
 
 
 class ConvolutionCoupling(nn.Module):

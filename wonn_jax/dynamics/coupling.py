@@ -1,0 +1,94 @@
+"""Couplings: which oscillators receive the influences of which."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.experimental import sparse
+from jax.typing import ArrayLike
+
+Coupling = Callable[[Array], Array] | ArrayLike | sparse.BCOO | sparse.BCSR
+
+
+def apply_coupling(coupling: Coupling, influence: Array) -> Array:
+    """The field of a coupling.
+
+    Args:
+      coupling: a function, applied to all of `influence`; or a matrix K `[n, n]`, dense or sparse
+        (BCOO, BCSR, any of SciPy's): Σ_j K_ij I_j on the last axis.
+      influence: `[..., n]`.
+
+    Raises:
+      TypeError: neither a function nor a matrix of numbers.
+      ValueError: a matrix of another size than the last axis of the influences.
+    """
+    if callable(coupling):
+        return jnp.asarray(coupling(influence))
+    matrix = _as_matrix(coupling)
+    if matrix.shape != 2 * influence.shape[-1:] or not influence.ndim:
+        raise ValueError(
+            f"The coupling matrix has shape {matrix.shape}, but the influences have "
+            + (
+                f"{(n := influence.shape[-1])} oscillators on their last axis, so it must be "
+                f"({n}, {n}). "
+                if influence.ndim
+                else "no axis of oscillators. "
+            )
+            + "For oscillators on several axes pass a function of the influences instead."
+        )
+    if isinstance(matrix, sparse.BCOO):
+        return _sparse_product(matrix, influence)
+    return jnp.einsum("ij,...j->...i", matrix, influence)
+
+
+def field_of(influence: Array, coupling: Coupling) -> Array:
+    """`apply_coupling`, with a check that the field is real and as large as the influences.
+
+    Raises:
+      TypeError: as `apply_coupling`, or a field of complex numbers.
+      ValueError: the field has another shape, or the matrix has the wrong size.
+    """
+    field = apply_coupling(coupling, influence)
+    if field.shape != influence.shape:
+        raise ValueError(
+            f"The coupling turned influences of shape {influence.shape} into a field of shape "
+            f"{field.shape}; it must keep the shape (the energy −Σ I ⊙ field needs both equal)."
+        )
+    if jnp.iscomplexobj(field):
+        raise TypeError(
+            f"The coupling returned a field of {field.dtype}; fields must be real. Write a complex "
+            "coupling as two real ones, stacked along the leading axis of the influences."
+        )
+    return field
+
+
+def _as_matrix(coupling: Any) -> Array | sparse.BCOO:
+    if isinstance(coupling, sparse.BCOO):
+        return coupling
+    if isinstance(coupling, sparse.BCSR):
+        return coupling.to_bcoo()
+    if hasattr(coupling, "tocoo"):  # SciPy's sparse matrices, which need not be installed
+        return sparse.BCOO.from_scipy_sparse(coupling)
+    try:
+        return jnp.asarray(coupling)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"The coupling is of type {type(coupling).__name__}; it must be a function of the "
+            "influences, or a matrix: an array, a BCOO or BCSR, or a SciPy sparse matrix."
+        ) from error
+
+
+def _sparse_product(matrix: sparse.BCOO, influence: Array) -> Array:
+    """Σ_j K_ij I_j on the last axis of `influence`, in the wider dtype of both."""
+    dtype = jnp.promote_types(matrix.dtype, influence.dtype)
+    values = sparse.BCOO(
+        (matrix.data.astype(dtype), matrix.indices),
+        shape=matrix.shape,
+        indices_sorted=matrix.indices_sorted,
+        unique_indices=matrix.unique_indices,
+    )
+    systems = np.prod(influence.shape[:-1], dtype=int)  # reshape(-1, 0) would not know it
+    columns = influence.astype(dtype).reshape(systems, influence.shape[-1]).T
+    return (values @ columns).T.reshape(influence.shape)
