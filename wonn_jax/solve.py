@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wonn_jax.tools.animate import save_dynamics
 from wonn_jax.tools.network import latest_run, load_network
-from wonn_jax.tools.puzzles import PUZZLES, read_text
+from wonn_jax.tools.puzzles import PUZZLES
 from wonn_jax.tools.solving import answer
 
 
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m wonn_jax.solve", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("task", choices=tuple(PUZZLES))
-    parser.add_argument("file", help="puzzles as text; - reads standard input")
+    parser.add_argument("file", help="puzzles, one or several; - reads standard input")
     parser.add_argument("--workdir", type=Path, help="folder of a run; default: latest in runs/")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
     parser.add_argument("--use", default="ema", choices=("ema", "raw"), help="which weights")
@@ -59,13 +59,13 @@ def _run(options: argparse.Namespace) -> int:
         if (value := getattr(options, name)) < least:
             raise ValueError(f"--{name}={value} must be at least {least}.")
     puzzle = PUZZLES[options.task]
-    boards = puzzle.read(*read_text(options.file))
+    boards, origin = puzzle.load(options.file)
     for number, board in enumerate(boards, 1):
         puzzle.check_solvable(board, f"{puzzle.name} {number} of {len(boards)}")
     workdir = options.workdir or (Path() if options.weights else latest_run(puzzle.name))
     chosen = (options.checkpoint, options.use, options.weights, options.heads)
     network = load_network(workdir.resolve(), puzzle.name, *chosen)
-    print(f"weights   {network.origin}")
+    print(f"puzzles   {origin}\nweights   {network.origin}")
     solved = []
     for number, board in enumerate(boards):
         found = answer(network, board, draws=options.votes, steps=options.steps, seed=options.seed)

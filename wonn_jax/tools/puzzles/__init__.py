@@ -3,10 +3,10 @@
 PUZZLES["maze"].read("S..\\n.#.\\n..G\\n", "maze.txt")        # [tokens [3, 3]]
 """
 
-from wonn_jax.tools.puzzles.base import Puzzle, Verdict, read_text
+from wonn_jax.tools.puzzles.base import Loaded, Puzzle, Verdict
 from wonn_jax.tools.puzzles.maze import MazePuzzle
 from wonn_jax.tools.puzzles.sudoku import SudokuPuzzle
 
 PUZZLES: dict[str, Puzzle] = {puzzle.name: puzzle for puzzle in (MazePuzzle(), SudokuPuzzle())}
 
-__all__ = ["PUZZLES", "MazePuzzle", "Puzzle", "SudokuPuzzle", "Verdict", "read_text"]
+__all__ = ["PUZZLES", "Loaded", "MazePuzzle", "Puzzle", "SudokuPuzzle", "Verdict"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import abc
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+
+from wonn_jax.data.documents import documents
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,13 @@ class Verdict(NamedTuple):
 
     solved: bool
     text: str
+
+
+class Loaded(NamedTuple):
+    """Boards from files, each `[H, W]` tokens, and a line for people that says where they stood."""
+
+    boards: list[np.ndarray]
+    origin: str
 
 
 class Puzzle(abc.ABC):
@@ -48,6 +55,18 @@ class Puzzle(abc.ABC):
         Raises:
           ValueError: not such puzzles; the message says where.
         """
+
+    def load(self, file: str) -> Loaded:
+        """The boards of a file, of standard input ('-'), or of all files of a folder or archive.
+
+        Raises:
+          OSError: a file cannot be read.
+          ValueError: as from `read`.
+        """
+        boards: list[np.ndarray] = []
+        for document in documents(file):
+            boards += self.read(document.text(), document.where)
+        return Loaded(boards, f"{len(boards)} of {'standard input' if file == '-' else file}")
 
     @abc.abstractmethod
     def check_solvable(self, tokens: np.ndarray, name: str) -> None:
@@ -102,18 +121,3 @@ class Puzzle(abc.ABC):
     def palette(self) -> dict[str, Any]:
         """Colours that the painter needs, red, green and blue from 0 to 255, by name."""
         return {}
-
-
-def read_text(file: str) -> tuple[str, str]:
-    """The text of a file, or of standard input if its name is '-', and its name for messages.
-
-    Raises:
-      OSError: the file cannot be read.
-      ValueError: it is not UTF-8.
-    """
-    where = "standard input" if file == "-" else file
-    data = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
-    try:
-        return data.decode("utf-8-sig"), where
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where} is not UTF-8 text ({error.reason}).") from error
