@@ -275,16 +275,20 @@ class Checkpoints:
         damaged = hosts.broadcast(lambda: self._damaged)
         if not damaged:
             return
-        if self._writes:
-            for step in damaged:
-                path = self.directory.parent / "damaged" / f"{self.directory.name}-{step}"
-                while path.exists():
-                    path = path.with_name(path.name + "-again")
-                path.parent.mkdir(exist_ok=True)
-                (self.directory / str(step)).rename(path)
-                log.warning("Moved the damaged checkpoint of step %d to %s.", step, path)
-        hosts.barrier("damaged checkpoints moved")
+        for step in damaged:
+            self.set_aside(step, "damaged", f"{self.directory.name}-{step}")
         self._damaged = []
+
+    def set_aside(self, step: int, folder: str, name: str = "") -> None:
+        """Moves a checkpoint to `folder` beside the directory, where it has its step as name."""
+        if self._writes:
+            path = self.directory.parent / folder / (name or str(step))
+            while path.exists():
+                path = path.with_name(path.name + "-again")
+            path.parent.mkdir(exist_ok=True)
+            (self.directory / str(step)).rename(path)
+            log.warning("Moved the checkpoint of step %d to %s.", step, path)
+        hosts.barrier(f"checkpoint {step} moved")
         self._manager.reload()
 
     def forget_after(self, step: int) -> None:
@@ -307,16 +311,7 @@ class Checkpoints:
             )
         wanted = flatten(like)
         where = self.directory / str(step)
-        try:
-            meta = self._manager.restore(
-                step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-            )["meta"]
-            arrays, config, data = meta["arrays"], meta["config"], meta["data"]
-            expected = meta["checksum"]
-        except (PermissionError, MemoryError):
-            raise  # not damage
-        except Exception as error:  # Orbax passes on any error of its file formats
-            raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
+        arrays, config, data, expected = self._about(step)
         found = {array_name(name): x for name, x in arrays.items()}
         if partial:
             found = {name: x for name, x in found.items() if name in wanted}
@@ -336,6 +331,27 @@ class Checkpoints:
         if sharding is not None:
             state = _place(state, sharding)
         return Restored(state, step, upgrade(config), data, where)
+
+    def config(self, step: int) -> dict[str, Any]:
+        """The configuration of the run that saved a checkpoint.
+
+        Raises:
+          ValueError: it is damaged.
+        """
+        return upgrade(self._about(step)[1])
+
+    def _about(self, step: int) -> tuple[dict[str, str], dict[str, Any], str, str]:
+        """What a checkpoint says: its arrays, configuration, data and checksum."""
+        try:
+            meta = self._manager.restore(
+                step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+            )["meta"]
+            return meta["arrays"], meta["config"], meta["data"], meta["checksum"]
+        except (PermissionError, MemoryError):
+            raise  # not damage
+        except Exception as error:  # Orbax passes on any error of its file formats
+            where = self.directory / str(step)
+            raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
 
 
 def _place(state: Any, sharding: Any) -> Any:

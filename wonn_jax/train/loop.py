@@ -5,10 +5,11 @@ one; if there is neither, from scratch. If all checkpoints are damaged, it does 
 
 After update k has been dispatched to the devices, in this order: the next two batches are sent
 there; the metrics of update k − 1 are read, so that the devices never wait for the host;
-evaluation, if it is due; checkpoint k, if it is due. What a clock or a signal requests on one host
+checkpoint k, if it is due; evaluation, if it is due. What a clock or a signal requests on one host
 happens on all hosts after the same step (`wonn_jax.train.agenda`). Batches are a function of the
-step: those fetched ahead leave no trace in a checkpoint, and a run that is killed anywhere resumes
-as if it had not been interrupted.
+step: those fetched ahead leave no trace in a checkpoint. A run that resumes from checkpoint k makes
+up for the evaluation of step k if that was due and is not in `metrics.jsonl`. So a run that is
+killed anywhere resumes as if it had not been interrupted.
 """
 
 import json
@@ -33,6 +34,7 @@ from wonn_jax.parallel import hosts
 from wonn_jax.parallel.mesh import first_rows
 from wonn_jax.train.agenda import Agenda
 from wonn_jax.train.batches import Ahead
+from wonn_jax.train.best import Best
 from wonn_jax.train.card import Config
 from wonn_jax.train.checkpoint import (
     Checkpoints,
@@ -102,7 +104,8 @@ def run(experiment: Experiment, data: Data, workdir: Path) -> dict[str, float]:
             write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
             _introduce(experiment, data, state, start, restored, workdir)
             _show_batch(experiment, data, start, workdir)
-        loop = _Loop(experiment, data, workdir, record, checkpoints, best, start)
+        chosen = _best(experiment, data, best, workdir)
+        loop = _Loop(experiment, data, workdir, record, checkpoints, chosen, start)
         try:
             results = loop.run(state)
         finally:
@@ -145,6 +148,17 @@ def _start(
     best.set_aside_damaged()
     best.forget_after(restored.step)
     return restored.state, restored
+
+
+def _best(experiment: Experiment, data: Data, best: Checkpoints, workdir: Path) -> Best | None:
+    """What keeps the best state, if that is asked for."""
+    if not experiment.config.checkpoint.best:
+        return None
+    metrics = workdir / "metrics.jsonl"
+    chosen = Best(experiment.config, experiment.task, data.fingerprint, best, metrics)
+    if chosen.note and jax.process_index() == 0:
+        print(f"note     {chosen.note}", flush=True)
+    return chosen
 
 
 def _introduce(
@@ -215,7 +229,7 @@ class _Loop:
         workdir: Path,
         record: dict[str, Any],
         checkpoints: Checkpoints,
-        best: Checkpoints,
+        best: Best | None,
         start: int,
     ):
         config = experiment.config
@@ -259,6 +273,8 @@ class _Loop:
                 experiment.batches(self.data.train, self.start, self.total), experiment.mesh
             )
             self._compile(state)
+        if self.start and self._evaluation_is_due(self.start) and not self._evaluated(self.start):
+            results = self._evaluate(self.start, state)
         for step in range(self.start + 1, self.total + 1):
             self.trace.before(step, state)
             # Only explicit transfers to and from the devices are allowed here.
@@ -272,16 +288,16 @@ class _Loop:
             self.pending = (step, metrics)
             if place := self.trace.after(step, (state, metrics)):
                 self.progress.say(place)
-            if durations.due(step, self.eval_every) or step == self.total:
-                self._read_pending()
-                results = self._evaluate(step, state)
             stop = self.agenda.stop_due() if step < self.total else 0
             if stop or self._save_is_due(step) or step == self.total:
                 self._save(step, state)
             if stop:
-                self._wait()
+                self.checkpoints.wait()
                 raise Interrupted(stop, step)
-        self._wait()
+            if self._evaluation_is_due(step):
+                self._read_pending()
+                results = self._evaluate(step, state)
+        self.checkpoints.wait()  # while signals cannot end the process yet
         return results or self._last_results()
 
     def _compile(self, state: TrainState) -> None:
@@ -295,11 +311,6 @@ class _Loop:
             print(f"compiled training step in {seconds:.1f} s", flush=True)
         self.writer.time(self.start, "train", {"compile_seconds": seconds})
         self.clock = time.monotonic()
-
-    def _wait(self) -> None:
-        """Waits until everything is on disk, while signals cannot end the process yet."""
-        self.checkpoints.wait()
-        self.best.wait()
 
     def _read_pending(self) -> None:
         """Reads, checks and writes the metrics of the last update, unless that was done before."""
@@ -375,33 +386,32 @@ class _Loop:
             }
             results |= join_weights({name: x.metrics for name, x in found.items()})
             first = first or found
-        self.writer.write(step, "test", results)
         seconds = time.monotonic() - began
+        if self.best:
+            self.best.offer(step, results, state)
+        self.writer.write(step, "test", results)  # after all that resuming would have to repeat
         self.writer.time(step, "test", timing | {"seconds": seconds})
-        summary = ", ".join(
-            f"{weights} {100 * results[f'{weights}_accuracy']:.1f} %" for weights in WEIGHTS
-        )
+        right = [
+            f"{w} {100 * results[x]:.1f} %" for w in WEIGHTS if (x := f"{w}_accuracy") in results
+        ]
         noun = self.experiment.task.noun
-        self.progress.say(f"step {step}: {noun} right {summary} ({seconds:.1f} s)")
+        self.progress.say(f"step {step}: {noun} right {', '.join(right)} ({seconds:.1f} s)")
         if self.config.eval.pictures:
             self._draw(step, first)
-        if self.config.checkpoint.best and self._is_best(step, results):
-            self.best.save(step, state, self.record, self.data.fingerprint)
         self.paused += time.monotonic() - stopped
         return results
 
-    def _is_best(self, step: int, results: Mapping[str, float]) -> bool:
-        metric, sign = self.config.checkpoint.best, self.config.checkpoint.sign
+    def _evaluation_is_due(self, step: int) -> bool:
+        return durations.due(step, self.eval_every) or step == self.total
 
-        def is_best() -> bool:
-            before = [
-                sign * line[metric]
-                for line in read_lines(self.workdir / "metrics.jsonl")
-                if line["kind"] == "test" and line["step"] < step and line[metric] is not None
-            ]
-            return sign * results[metric] > max(before, default=-math.inf)
+    def _evaluated(self, step: int) -> bool:
+        """Whether the results of an evaluation after `step` updates have been written."""
 
-        return hosts.broadcast(is_best)  # that has the file
+        def written() -> bool:
+            lines = read_lines(self.workdir / "metrics.jsonl")
+            return any(line["kind"] == "test" and line["step"] == step for line in lines)
+
+        return hosts.broadcast(written)  # that has the file
 
     def _draw(self, step: int, evaluations: Mapping[str, Evaluation]) -> None:
         """A picture of the first examples of the test split and what is predicted for them."""
