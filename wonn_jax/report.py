@@ -6,7 +6,6 @@ answer as it forms, for images the phase groups.
 """
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -22,7 +21,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("workdir", type=Path, help="folder of a run")
     parser.add_argument("--output", type=Path, help="default: report.html in the workdir")
     options = parser.parse_args(argv)
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns about its own options
     workdir = options.workdir.expanduser().resolve()
     try:
         text = report_page(workdir)

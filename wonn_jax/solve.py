@@ -9,7 +9,6 @@ read or has no solution.
 """
 
 import argparse
-import logging
 import os
 import sys
 from pathlib import Path
@@ -23,7 +22,6 @@ from wonn_jax.tools.solving import answer
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     options = _parser().parse_args(argv)
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns about its own options
     try:
         return _run(options)
     except OSError as error:

@@ -1,7 +1,6 @@
 """Command line shared by all figures: which network, which examples, where to write."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +32,6 @@ def run(
 ) -> int:
     """Draws and returns the exit status: 2, with a message, if the input is wrong."""
     options = parser.parse_args(argv)
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns about its own options
     try:
         if getattr(options, "steps", 0) < 0:
             raise ValueError(f"--steps={options.steps} must not be negative.")

@@ -51,6 +51,22 @@ def test_round_trip_is_exact_and_keeps_the_last(tmp_path):
     assert len(found.state["params"]["layer"]["bias"].devices()) == len(jax.devices())
 
 
+def test_reading_changes_and_warns_of_nothing(tmp_path, caplog):
+    """Another process may be writing there."""
+    with Checkpoints(tmp_path, keep=3) as saved:
+        for step in (1, 2, 3):
+            saved.save(step, state(float(step)), {})
+    (tmp_path / "4.orbax-checkpoint-tmp").mkdir()
+    before = {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.rglob("*")]}
+    caplog.clear()
+    with Checkpoints(tmp_path, keep=1, writable=False) as saved:
+        found = saved.restore(state(0.0))
+        saved.save(9, state(9.0), {})
+    assert found.step == 3
+    assert {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.rglob("*")]} == before
+    assert caplog.records == []
+
+
 def test_each_array_goes_where_it_is_told(tmp_path):
     mesh = Mesh(np.asarray(jax.devices()), ("data",))
     parts, whole = NamedSharding(mesh, P(None, "data")), NamedSharding(mesh, P())

@@ -148,7 +148,6 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep if self._writes else None,
                 create=False,
-                read_only=not writable,
                 cleanup_tmp_directories=self._writes,
                 multiprocessing_options=alone,
             ),
