@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.figures import command
 from wonn_jax.tasks.pictures import new_figure, save_figure
-from wonn_jax.train.metrics import read_lines
+from wonn_jax.train.lines import read_lines
 
 WEIGHTS = {"raw": command.BROWN, "ema": command.GREEN}
 

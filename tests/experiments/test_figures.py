@@ -71,7 +71,7 @@ def test_bad_input(maze_run, tmp_path, capsys):
         (training_energy, old, [], "no evaluation yet"),
         (training_energy, tmp_path, [], "holds no run"),
         (phase_groups, image, [], "which has no oscillators"),
-        (phase_groups, damaged, [], "config.json holds a list"),
+        (phase_groups, damaged, [], "config.json is damaged (a list"),
         (phase_groups, maze_run, ["--checkpoint=besst"], "must be last, best or a step"),
     ):
         assert figure.main([str(run), out, *more]) == 2, (figure, more)

@@ -25,7 +25,7 @@ from runs import (
 
 from wonn_jax.parallel.hosts import LOST
 from wonn_jax.train.checkpoint import Checkpoints
-from wonn_jax.train.metrics import read_lines
+from wonn_jax.train.lines import read_lines
 
 # Adam divides a gradient that is 0 up to rounding by its size, so some parameters would wander.
 CALM = "--config.optimizer.eps=1e-3"

@@ -14,8 +14,8 @@ from wonn_jax.evaluators import Accuracy
 from wonn_jax.tasks import Task
 from wonn_jax.train.best import Best
 from wonn_jax.train.checkpoint import Checkpoints
+from wonn_jax.train.lines import read_lines
 from wonn_jax.train.loop import train
-from wonn_jax.train.metrics import read_lines
 
 
 class Folder:

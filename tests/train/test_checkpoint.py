@@ -115,6 +115,73 @@ def test_another_model_is_named(tmp_path):
             saved.restore(other)
 
 
+META = "meta/metadata"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        (META, b""),
+        (META, b"\0" * 500),
+        (META, b"[]"),
+        (META, b'{"step": 2}'),
+        (META, b'{"arrays": [], "config": {}, "data": "", "checksum": ""}'),
+        (META, b'{"arrays": {"a": "float32[x]"}, "config": {}, "data": "", "checksum": ""}'),
+        (META, b'{"arrays": {}, "config": {"task": "maze"}, "data": "", "checksum": ""}'),
+        ("state/_METADATA", b"\0" * 500),
+        ("state/manifest.ocdbt", b""),
+        ("_CHECKPOINT_METADATA", b""),
+    ],
+)
+def test_whatever_is_damaged_the_one_before_is_restored(tmp_path, caplog, file, content):
+    """All but Orbax's own notes, which nothing depends on."""
+    with Checkpoints(tmp_path, keep=2) as saved:
+        for step in (1, 2):
+            saved.save(step, state(step / 1), {})
+    (tmp_path / "2" / file).write_bytes(content)
+    with Checkpoints(tmp_path, keep=2) as saved:
+        found = saved.restore(state(0.0))
+    assert found.step == (2 if file == "_CHECKPOINT_METADATA" else 1)
+    assert (f"{tmp_path}/2 is damaged" in caplog.text) == (found.step == 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied"),
+        ConnectionResetError("reset"),
+        ValueError("UNAVAILABLE: Error opening driver: retries exhausted"),
+    ],
+)
+def test_what_another_attempt_may_read_is_not_damaged(tmp_path, monkeypatch, error):
+    with Checkpoints(tmp_path, keep=2) as saved:
+        for step in (1, 2):
+            saved.save(step, state(step / 1), {})
+        saved.wait()
+
+        def fail(*_, **__):
+            raise error
+
+        monkeypatch.setattr(saved._manager, "restore", fail)
+        with pytest.raises(OSError):
+            saved.restore(state(0.0))
+
+
+def test_other_files_among_the_checkpoints(tmp_path):
+    """As a file manager, an editor or a person leaves them."""
+    with Checkpoints(tmp_path, keep=2) as saved:
+        saved.save(1, state(1.0), {})
+    for name in (".DS_Store", "notes.txt", "2~", "3"):
+        (tmp_path / name).write_text("")
+    for name in ("1 (copy)", "old", "1.bak"):
+        (tmp_path / name).mkdir()
+    with Checkpoints(tmp_path, keep=2) as saved:
+        assert saved.restore(state(0.0)).step == 1
+        saved.save(2, state(2.0), {})
+        saved.wait()
+        assert saved.steps() == [1, 2]
+
+
 def test_only_the_loop_asks_for_preemption(tmp_path, monkeypatch):
     """JAX counts the calls of each process; Orbax would add to those of process 0."""
 

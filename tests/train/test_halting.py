@@ -18,9 +18,9 @@ from wonn_jax.evaluators.run import run_eval
 from wonn_jax.tools.describe import run_describe
 from wonn_jax.train.card import Config, freeze
 from wonn_jax.train.experiment import Experiment
+from wonn_jax.train.lines import read_lines
 from wonn_jax.train.loop import train
 from wonn_jax.train.methods import StepKeys
-from wonn_jax.train.metrics import read_lines
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

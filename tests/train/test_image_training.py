@@ -12,8 +12,8 @@ from runs import arrays, quickly
 
 from wonn_jax.data.pipeline import train_batches
 from wonn_jax.train.card import Config, freeze
+from wonn_jax.train.lines import read_lines
 from wonn_jax.train.loop import train
-from wonn_jax.train.metrics import read_lines
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -21,8 +21,8 @@ from wonn_jax.train import batches, experiment
 from wonn_jax.train import checkpoint as checkpoints
 from wonn_jax.train.card import Config, freeze
 from wonn_jax.train.evaluation import EvalConfig
+from wonn_jax.train.lines import read_lines
 from wonn_jax.train.loop import train
-from wonn_jax.train.metrics import read_lines
 from wonn_jax.train.optim import OptimizerConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -21,8 +21,8 @@ from wonn_jax.tools.network import config_of_run
 from wonn_jax.train.card import Config, freeze
 from wonn_jax.train.card import card as as_card
 from wonn_jax.train.experiment import Experiment
+from wonn_jax.train.lines import read_lines
 from wonn_jax.train.loop import train
-from wonn_jax.train.metrics import read_lines
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from runs import QUICK, arrays, command, run, run_until, tiny
 
+from wonn_jax.tools.network import config_of_run
+from wonn_jax.tools.runs import read_run
 from wonn_jax.train.card import Config
 from wonn_jax.train.checkpoint import Checkpoints
+from wonn_jax.train.lines import read_lines
 from wonn_jax.train.loop import Interrupted, train
-from wonn_jax.train.metrics import MetricWriter, read_lines
+from wonn_jax.train.metrics import MetricWriter
 
 
 def assert_same_run(left: Path, right: Path, config: Config | None = None, step: int = 30) -> None:
@@ -150,6 +153,38 @@ def test_half_written_checkpoint_is_reported(mazes, finished, tmp_path, caplog, 
     assert "Removing the incomplete checkpoint" in caplog.text
     assert "start    step 4, resumed from" in capsys.readouterr().out
     assert_same_run(workdir, finished, tiny(mazes), 6)
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_a_torn_line_of_metrics_goes_alone(mazes, finished, tmp_path, caplog):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints" / "6")
+    lines = (workdir / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    torn = [*lines[:2], lines[2][:30] + b"\n", *lines[3:]]
+    (workdir / "metrics.jsonl").write_bytes(b"".join(torn))
+    (workdir / "timing.jsonl").write_bytes(b"\0" * 100)
+    train(tiny(mazes), workdir)
+    assert f"{workdir}/metrics.jsonl: malformed lines are removed: line 3 (" in caplog.text
+    assert f"{workdir}/timing.jsonl: malformed lines are removed: line 1 (NUL" in caplog.text
+    assert len(lines) == 8 and len(caplog.text.splitlines()) == 2
+    assert (workdir / "metrics.jsonl").read_bytes() == b"".join(lines[:2] + lines[3:])
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_a_damaged_config_is_named_and_can_be_deleted(mazes, finished, tmp_path):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    written = workdir / "config.json"
+    before = written.read_bytes()
+    for damaged in (b"", b"\0" * 100, before[:99], b"\xff", b"{}", b'{"task": "maze"}', b"[]"):
+        written.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"config\.json is damaged .* or delete it"):
+            train(tiny(mazes), workdir)
+        for read in (config_of_run, read_run):
+            with pytest.raises(ValueError, match=r"config\.json is damaged .* or delete it"):
+                read(workdir)
+    written.unlink()
+    train(tiny(mazes), workdir)
+    assert written.read_bytes() == before
 
 
 def test_only_damaged_checkpoints_is_an_error_not_a_fresh_start(mazes, finished, tmp_path):

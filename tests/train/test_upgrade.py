@@ -16,8 +16,8 @@ from wonn_jax.tools.network import config_of_run
 from wonn_jax.train.card import Config, freeze
 from wonn_jax.train.checkpoint import Checkpoints, check_same_experiment
 from wonn_jax.train.experiment import Experiment
+from wonn_jax.train.lines import read_lines
 from wonn_jax.train.loop import train
-from wonn_jax.train.metrics import read_lines
 from wonn_jax.train.upgrade import array_name, is_old, upgrade
 
 # What that version wrote into config.json, defaults of all tasks and networks in one list.

@@ -1,12 +1,11 @@
 """`--mode=eval`: runs every active evaluator on a checkpoint or a PyTorch file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from wonn_jax.common.files import write_atomically
+from wonn_jax.common.files import write_json
 from wonn_jax.evaluators.steps import oscillators
 from wonn_jax.train.card import Config
 from wonn_jax.train.experiment import Experiment
@@ -40,5 +39,5 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, Any]
         if evaluator.active:
             report |= evaluator.build(experiment).report(sets, source, workdir, about)
     if jax.process_index() == 0:
-        write_atomically(workdir / "eval.json", json.dumps(report, indent=2) + "\n")
+        write_json(workdir / "eval.json", report)
     return report

@@ -10,7 +10,6 @@ batch, so that results do not depend on the batch size or the number of devices.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +23,7 @@ from jax.sharding import PartitionSpec as P
 from scipy import stats
 
 from wonn_jax.common.checks import at_least
-from wonn_jax.common.files import write_atomically
+from wonn_jax.common.files import write_json
 from wonn_jax.common.rng import stream_key
 from wonn_jax.config import register
 from wonn_jax.data.pipeline import Source
@@ -230,8 +229,7 @@ class Voting:
                 head = f"{metric}, {name} weights: {k} draws, {t} steps"
                 print(f"\n{head}\n{table(result)}", flush=True)
         if jax.process_index() == 0:
-            text = json.dumps(about | results, indent=1) + "\n"
-            write_atomically(workdir / "voting.json", text)
+            write_json(workdir / "voting.json", about | results)
             for name, by_metric in results.items():
                 title = f"Energy voting, {self._experiment.config.task.name}, {name} weights"
                 plot(workdir / f"voting_{name}.png", by_metric["accuracy"], title)

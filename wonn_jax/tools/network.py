@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wonn_jax.common.files import read_object
 from wonn_jax.common.rng import example_keys, stream_key
 from wonn_jax.config import build
 from wonn_jax.data import Mazes, Source, Sudokus
@@ -29,7 +28,7 @@ from wonn_jax.tasks.boards import BoardTaskConfig
 from wonn_jax.train.card import Config
 from wonn_jax.train.evaluation import EvalConfig
 from wonn_jax.train.experiment import Experiment
-from wonn_jax.train.upgrade import upgrade
+from wonn_jax.train.upgrade import read_config
 from wonn_jax.train.weights import imported_weights, saved_weights
 
 BOARDS: dict[str, tuple[type[BoardTaskConfig], Any, tuple[int, ...]]] = {
@@ -118,9 +117,9 @@ def config_of_run(workdir: Path) -> Config:
             f"{workdir} holds no run: there is no {written.name}. Give the --workdir of a run; "
             "python -m wonn_jax.main trains one."
         )
-    found = read_object(written)
+    found = read_config(written)
     try:
-        return build(Config, upgrade(found))
+        return build(Config, found)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{written} is no configuration of this version: {error}") from error
 
@@ -164,8 +163,8 @@ def latest_run(task: str, folder: Path = Path("runs")) -> Path:
     for written in folder.glob("*/config.json"):
         states = written.parent / "checkpoints"
         try:
-            ours = upgrade(read_object(written))["task"]["name"] == task
-        except (KeyError, TypeError, ValueError, OSError):
+            ours = read_config(written)["task"]["name"] == task
+        except (ValueError, OSError):
             continue  # a run that only begins, or a damaged one
         if states.is_dir() and ours:
             found.append((states.stat().st_mtime_ns, written.parent))

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import wonn_jax.evaluators
-import wonn_jax.train.card  # noqa: F401, both register the components that `upgrade` looks up
-from wonn_jax.common.files import read_object
-from wonn_jax.train.metrics import read_lines
-from wonn_jax.train.upgrade import upgrade
+import wonn_jax.train.card  # noqa: F401, both register the components that `read_config` looks up
+from wonn_jax.common.files import numbers, read_object
+from wonn_jax.train.lines import read_lines
+from wonn_jax.train.upgrade import read_config
 
 
 class Run(NamedTuple):
@@ -36,14 +36,19 @@ def read_run(workdir: Path) -> Run:
 
     Raises:
       FileNotFoundError: no run there.
-      ValueError: malformed JSON.
+      ValueError: a damaged file; the message names it.
     """
-    files = {name: workdir / f"{name}.json" for name in ("config", "run", "voting")}
-    if not files["config"].is_file():
+    config, about, voting = (workdir / f"{name}.json" for name in ("config", "run", "voting"))
+    if not config.is_file():
         raise FileNotFoundError(f"{workdir} holds no run: there is no config.json.")
-    config, about, voting = (read_object(f) if f.is_file() else {} for f in files.values())
-    lines = [x for x in read_lines(workdir / "metrics.jsonl") if isinstance(x, dict)]
-    return Run(workdir, upgrade(config), about, voting, lines)
+    again = "Delete it; {} writes it anew."
+    return Run(
+        workdir,
+        read_config(config),
+        read_object(about, again.format("going on with the run")) if about.is_file() else {},
+        numbers(read_object(voting, again.format("--mode=eval")) if voting.is_file() else {}),
+        read_lines(workdir / "metrics.jsonl"),
+    )
 
 
 def component(config: dict[str, Any], section: str) -> str:

@@ -16,7 +16,7 @@ from wonn_jax.parallel import hosts
 from wonn_jax.tasks import Task
 from wonn_jax.train.card import Config
 from wonn_jax.train.checkpoint import Checkpoints
-from wonn_jax.train.metrics import read_lines
+from wonn_jax.train.lines import read_lines
 
 EARLIER = "earlier_best"
 """Folder beside `best/` of states that were the best by another metric or measurement."""
@@ -72,8 +72,9 @@ class Best:
             if then.get(name, now[name]) != now[name]:
                 return step, None, f"{name}: {then[name]!r} there, {now[name]!r} now"
         lines = [x for x in read_lines(self._metrics) if x["kind"] == "test" and x["step"] == step]
-        value = lines[-1].get(self._metric) if lines else None
-        return step, value, f"{self._metrics.name} has no {self._metric} of this step"
+        value = lines[-1].get(self._metric, math.nan) if lines else math.nan
+        why = f"{self._metrics.name} has no {self._metric} of this step"
+        return step, None if math.isnan(value) else value, why
 
     def offer(self, step: int, results: Mapping[str, float], state: Any) -> None:
         """Saves the state if it is better than the best so far; returns when it is on disk.

@@ -10,25 +10,27 @@ depends neither on the mesh nor on the number of processes. The models are small
 one: it contains no barrier between processes.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from wonn_jax.common.checks import at_least, length
-from wonn_jax.common.files import named_fields, read_object
+from wonn_jax.common.files import named_fields
+from wonn_jax.common.folders import is_remote, move_folder, parse_folder
 from wonn_jax.parallel import hosts
-from wonn_jax.train.upgrade import array_name, upgrade
+from wonn_jax.train.upgrade import array_name, read_config, upgrade
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ class Restored:
     step: int
     config: dict[str, Any]
     data: str  # fingerprint of the training data
-    directory: Path
+    directory: epath.Path
 
 
 def flatten(tree: Any) -> Flat:
@@ -111,6 +113,19 @@ def _readable(flat: Flat) -> Flat:
     return flat | _replicate(next(iter(split.values())).sharding.mesh)(split)
 
 
+class _About(NamedTuple):
+    """What a checkpoint says of itself; `arrays` are uninitialized."""
+
+    arrays: Flat
+    config: dict[str, Any]
+    data: str
+    checksum: str
+
+
+_PASSING = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED")
+"""In errors of TensorStore that say nothing of the files."""
+
+
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
         """False. Orbax asks JAX here, but JAX must be asked on all hosts with the same count.
@@ -126,13 +141,13 @@ class Checkpoints:
     All processes must call the same methods in the same order; process 0 writes.
 
     Args:
-      directory: absolute or relative; created if missing.
+      directory: absolute, relative or in a bucket; created if missing.
       keep: number of newest checkpoints to keep.
       writable: False to only read, for example while a run is writing.
     """
 
-    def __init__(self, directory: str | Path, keep: int, *, writable: bool = True):
-        self.directory = Path(directory).resolve()
+    def __init__(self, directory: epath.PathLike, keep: int, *, writable: bool = True):
+        self.directory = parse_folder(directory)
         self._damaged: list[int] = []
         process = jax.process_index()
         self._writes = writable and process == 0
@@ -226,7 +241,7 @@ class Checkpoints:
 
     def check_room(self, state: Any) -> None:
         """Raises an OSError if the disk has no room for another checkpoint of `state`."""
-        if not self._writes:
+        if not self._writes or is_remote(self.directory):
             return
         need = sum(x.nbytes for x in flatten(state).values()) + 2**20
         free = shutil.disk_usage(self.directory).free
@@ -284,8 +299,7 @@ class Checkpoints:
             path = self.directory.parent / folder / (name or str(step))
             while path.exists():
                 path = path.with_name(path.name + "-again")
-            path.parent.mkdir(exist_ok=True)
-            (self.directory / str(step)).rename(path)
+            move_folder(self.directory / str(step), path)
             log.warning("Moved the checkpoint of step %d to %s.", step, path)
         hosts.barrier(f"checkpoint {step} moved")
         self._manager.reload()
@@ -310,26 +324,21 @@ class Checkpoints:
             )
         wanted = flatten(like)
         where = self.directory / str(step)
-        arrays, config, data, expected = self._about(step)
-        found = {array_name(name): x for name, x in arrays.items()}
+        about = self._about(step)
+        found = {array_name(name): _describe(x) for name, x in about.arrays.items()}
         if partial:
             found = {name: x for name, x in found.items() if name in wanted}
         _check_same_model(where, found, {name: _describe(x) for name, x in wanted.items()})
-        target = {name: _empty(x) for name, x in arrays.items()}
-        try:
+        with _damage(where):
             flat = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(about.arrays))
             )["state"]
-        except (PermissionError, MemoryError):
-            raise
-        except Exception as error:
-            raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
-        if checksum(flat) != expected:
+        if checksum(flat) != about.checksum:
             raise _DamagedError(f"Checkpoint {where} is damaged (its checksum differs)")
         state = unflatten(like, {array_name(name): x for name, x in flat.items()})
         if sharding is not None:
             state = _place(state, sharding)
-        return Restored(state, step, upgrade(config), data, where)
+        return Restored(state, step, about.config, about.data, where)
 
     def config(self, step: int) -> dict[str, Any]:
         """The configuration of the run that saved a checkpoint.
@@ -337,20 +346,15 @@ class Checkpoints:
         Raises:
           ValueError: it is damaged.
         """
-        return upgrade(self._about(step)[1])
+        return self._about(step).config
 
-    def _about(self, step: int) -> tuple[dict[str, str], dict[str, Any], str, str]:
-        """What a checkpoint says: its arrays, configuration, data and checksum."""
-        try:
+    def _about(self, step: int) -> _About:
+        with _damage(self.directory / str(step)):
             meta = self._manager.restore(
                 step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
             )["meta"]
-            return meta["arrays"], meta["config"], meta["data"], meta["checksum"]
-        except (PermissionError, MemoryError):
-            raise  # not damage
-        except Exception as error:  # Orbax passes on any error of its file formats
-            where = self.directory / str(step)
-            raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
+            arrays = {name: _empty(x) for name, x in meta["arrays"].items()}
+            return _About(arrays, upgrade(meta["config"]), meta["data"], meta["checksum"])
 
 
 def _place(state: Any, sharding: Any) -> Any:
@@ -368,11 +372,24 @@ class _DamagedError(ValueError):
     """A checkpoint that cannot be read, or whose checksum does not match."""
 
 
+@contextlib.contextmanager
+def _damage(where: epath.Path) -> Iterator[None]:
+    """Takes errors of reading a checkpoint for damage, unless another attempt may succeed."""
+    try:
+        yield
+    except (PermissionError, MemoryError, ConnectionError, TimeoutError):
+        raise
+    except Exception as error:  # Orbax passes on any error of its file formats
+        if any(word in str(error) for word in _PASSING):
+            raise OSError(f"Checkpoint {where} cannot be read ({_first_line(error)}).") from error
+        raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _check_same_model(where: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+def _check_same_model(where: epath.Path, found: dict[str, str], wanted: dict[str, str]) -> None:
     """Raises a ValueError listing the arrays that differ."""
     differ = [
         f"{name}: found {found.get(name, 'nothing')}, required {wanted.get(name, 'nothing')}"
@@ -421,7 +438,7 @@ _FREE_TO_CHANGE = (
 )
 
 
-def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
+def check_workdir(workdir: epath.Path, config: dict[str, Any]) -> None:
     """Checks that `config.json` in the workdir, if any, describes the same experiment.
 
     Raises:
@@ -430,11 +447,11 @@ def check_workdir(workdir: Path, config: dict[str, Any]) -> None:
     path = workdir / "config.json"
     if not path.exists():
         return
-    found = upgrade(read_object(path))
+    found = read_config(path)
     check_same_experiment(workdir, found, config)
 
 
-def check_same_experiment(where: Path, found: dict[str, Any], config: dict[str, Any]) -> None:
+def check_same_experiment(where: epath.Path, found: dict[str, Any], config: dict[str, Any]) -> None:
     """Checks that the run at `where` has the same configuration.
 
     Fields that do not affect the parameters may differ: evaluation, checkpoints, logging, devices,

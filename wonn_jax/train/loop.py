@@ -12,7 +12,6 @@ up for the evaluation of step k if that was due and is not in `metrics.jsonl`. S
 killed anywhere resumes as if it had not been interrupted.
 """
 
-import json
 import math
 import platform
 import signal
@@ -27,7 +26,7 @@ import numpy as np
 import wonn_jax
 from wonn_jax.common import durations
 from wonn_jax.common.checks import length
-from wonn_jax.common.files import write_atomically
+from wonn_jax.common.files import write_json
 from wonn_jax.common.rng import stream_key
 from wonn_jax.config import to_dict
 from wonn_jax.parallel import hosts
@@ -51,7 +50,8 @@ from wonn_jax.train.evaluation import (
     split_weights,
 )
 from wonn_jax.train.experiment import Data, Experiment
-from wonn_jax.train.metrics import MetricWriter, Progress, read_lines, scaled
+from wonn_jax.train.lines import read_lines
+from wonn_jax.train.metrics import MetricWriter, Progress, scaled
 from wonn_jax.train.profile import Trace
 from wonn_jax.train.state import TrainState
 from wonn_jax.train.summary import data_line, device_line, parameter_table
@@ -101,11 +101,10 @@ def run(experiment: Experiment, data: Data, workdir: Path) -> dict[str, float]:
         state, restored = _start(experiment, data, record, checkpoints, best)
         start = restored.step if restored else 0
         if main:  # only now: a run that is refused changes nothing
-            write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+            write_json(workdir / "config.json", record)
             _introduce(experiment, data, state, start, restored, workdir)
             _show_batch(experiment, data, start, workdir)
-        chosen = _best(experiment, data, best, workdir)
-        loop = _Loop(experiment, data, workdir, record, checkpoints, chosen, start)
+        loop = _Loop(experiment, data, workdir, record, checkpoints, best, start)
         try:
             results = loop.run(state)
         finally:
@@ -191,7 +190,7 @@ def _introduce(
         "test_data": data.test.fingerprint,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
     }
-    write_atomically(workdir / "run.json", json.dumps(environment, indent=2) + "\n")
+    write_json(workdir / "run.json", environment)
 
 
 def _show_batch(experiment: Experiment, data: Data, start: int, workdir: Path) -> None:
@@ -229,7 +228,7 @@ class _Loop:
         workdir: Path,
         record: dict[str, Any],
         checkpoints: Checkpoints,
-        best: Best | None,
+        best: Checkpoints,
         start: int,
     ):
         config = experiment.config
@@ -240,7 +239,6 @@ class _Loop:
         self.workdir = workdir
         self.record = record
         self.checkpoints = checkpoints
-        self.best = best
         self.start = start
         self.total = experiment.total
         self.log_every = max(1, length("log.every", config.log.every).steps(experiment.epoch))
@@ -250,6 +248,7 @@ class _Loop:
             e.build(experiment) for e in config.eval.evaluators if e.in_training
         ]
         self.writer = MetricWriter(workdir, start, tensorboard=config.log.tensorboard, active=main)
+        self.best = _best(experiment, data, best, workdir)  # reads what the writer has cleaned
         self.progress = Progress(start, self.total, seconds=config.log.seconds, active=main)
         self.trace = Trace(config.profile, workdir / "profile", active=main)
         self.pending: tuple[int, dict[str, jax.Array]] | None = None
@@ -441,6 +440,7 @@ class _Loop:
         # must find its lines written.
         self._read_pending()
         began = time.monotonic()
+        self.writer.flush()
         self.checkpoints.save(step, state, self.record, self.data.fingerprint)
         self.saved_at = time.monotonic()
         self.paused += self.saved_at - began
@@ -450,8 +450,4 @@ class _Loop:
         tests = [x for x in read_lines(self.workdir / "metrics.jsonl") if x["kind"] == "test"]
         if not tests:
             return {}
-        return {
-            name: float("nan") if value is None else value
-            for name, value in tests[-1].items()
-            if name not in ("step", "kind")
-        }
+        return {name: x for name, x in tests[-1].items() if name not in ("step", "kind")}

@@ -6,17 +6,15 @@ therefore go into `timing.jsonl`.
 """
 
 import dataclasses
-import json
 import math
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
+from etils import epath
 from tqdm import tqdm
 
 from wonn_jax.common.checks import at_least, length
-from wonn_jax.common.files import write_atomically
+from wonn_jax.train.lines import LineFile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +42,13 @@ class MetricWriter:
       active: False to write nothing, on processes other than 0.
     """
 
-    def __init__(self, workdir: Path, start: int, *, tensorboard: bool, active: bool):
+    def __init__(self, workdir: epath.Path, start: int, *, tensorboard: bool, active: bool):
         self._active = active
         self._board = None
         if not active:
             return
-        self._metrics = workdir / "metrics.jsonl"
-        self._timing = workdir / "timing.jsonl"
-        for path in (self._metrics, self._timing):
-            keep_until(path, start)
+        self._metrics = LineFile(workdir / "metrics.jsonl", start)
+        self._timing = LineFile(workdir / "timing.jsonl", start)
         if tensorboard:
             from tensorboardX import SummaryWriter
 
@@ -68,38 +64,23 @@ class MetricWriter:
         if self._active:
             self._append(self._timing, step, kind, values)
 
-    def _append(self, path: Path, step: int, kind: str, values: dict[str, float]) -> None:
-        line = {"step": step, "kind": kind}
-        # JSON has no NaN (the precision of a path of no cells, say).
-        line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+    def _append(self, file: LineFile, step: int, kind: str, values: dict[str, float]) -> None:
+        file.append({"step": step, "kind": kind} | values)
         if self._board is not None:
             for name, value in values.items():
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+                if math.isfinite(value):  # the precision of a path of no cells, say, is not
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
             self._board.flush()
+
+    def flush(self) -> None:
+        """Returns when all lines are where a power cut cannot take them."""
+        if self._active:
+            self._metrics.flush()
+            self._timing.flush()
 
     def close(self) -> None:
         if self._board is not None:
             self._board.close()
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a last one that was cut off is left out."""
-    lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    return lines
-
-
-def keep_until(path: Path, step: int) -> None:
-    """Removes the lines of steps after `step`; the others stay as they are."""
-    if path.exists():
-        kept = [line for line in read_lines(path) if line["step"] <= step]
-        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 class Progress:

@@ -7,6 +7,9 @@ a run depends on is carried over, so that it goes on bit for bit.
 from collections.abc import Mapping
 from typing import Any
 
+from etils import epath
+
+from wonn_jax.common.files import read_object
 from wonn_jax.config import components, field_names, to_dict
 
 _ARRAYS = {"batch_stats.": "model_state.batch_stats."}
@@ -59,6 +62,29 @@ def upgrade(config: Mapping[str, Any]) -> dict[str, Any]:
         "optimizer": _fields("optimizer", old["optimizer"]),
         "eval": _evaluation(old["eval"], components("model")[model["name"]]),
     }
+
+
+def read_config(path: epath.PathLike) -> dict[str, Any]:
+    """The configuration of a run from its `config.json`, in today's layout.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is damaged.
+    """
+    advice = (
+        "Restore it from a copy, or delete it: training then goes on from the last checkpoint, "
+        "which holds the configuration, too, and writes the file anew."
+    )
+    found = read_object(path, advice)
+    try:
+        config = upgrade(found)
+        if lacking := [x for x in ("task", "data", "model") if "name" not in config[x]]:
+            raise KeyError(f"{lacking[0]}.name")
+    except KeyError as error:
+        raise ValueError(f"{path} is damaged (it lacks the field {error}). {advice}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}). {advice}") from error
+    return config
 
 
 def _fields(kind: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Small pieces of HTML. Text is escaped by the serializer, whatever it contains."""
 
 import base64
-import json
+import math
 from collections.abc import Iterable
 from importlib import resources
 from string import Template
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
+
+from wonn_jax.common.files import to_json
 
 
 def element(tag: str, *children: Element | str, **attributes: object) -> Element:
@@ -37,7 +39,7 @@ def table(rows: Iterable[tuple[Any, ...]], head: tuple[str, ...] = ()) -> Elemen
 
 def _cell(value: Any) -> Element:
     if isinstance(value, float):
-        return element("td", f"{value:.4f}", class_="n")
+        return element("td", "–" if math.isnan(value) else f"{value:.4f}", class_="n")
     return element("td", "–" if value is None else str(value))
 
 
@@ -49,7 +51,7 @@ def picture(data: bytes, title: str) -> Element:
 
 def script_data(data: Any) -> str:
     """JSON that cannot end the `<script>` element it stands in."""
-    return json.dumps(data).replace("<", "\\u003c")
+    return to_json(data).replace("<", "\\u003c")
 
 
 def template(name: str, **values: str) -> str:

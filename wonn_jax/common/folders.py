@@ -1,0 +1,112 @@
+"""Where a run lies: in a local folder, or in a bucket of Google Cloud Storage (gs://BUCKET/PATH).
+
+Both are an `epath.Path`, which reads and writes them alike. But a bucket has objects, not files:
+nothing can be appended to one, folders exist only as parts of the names of objects, and they can
+be copied, but not renamed.
+"""
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from etils import epath
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HALF_URL = re.compile(r"(gs|s3|az|hf):/?(?!/)")
+
+
+def parse_folder(text: epath.PathLike) -> epath.Path:
+    """The absolute path that a person has typed: local, with `~` or not, file:///PATH or gs://.
+
+    Raises:
+      ValueError: another kind of URL, or what cannot be a path.
+      ImportError: gs:// without the packages for it.
+    """
+    text = os.fspath(text)
+    if half := _HALF_URL.match(text):
+        raise ValueError(
+            f"{text!r} is neither a path nor a URL; use {half[1]}://{text[half.end() :]}, or "
+            f"./{text} for a local folder of that name."
+        )
+    url = _URL.match(text)
+    if text.startswith("file:"):
+        return _local(_path_of(text))
+    if url is None:
+        return _local(text)
+    if url[1] != "gs":
+        raise ValueError(
+            f"{text!r} is neither a local folder nor gs://BUCKET/PATH, which is all that a run can "
+            "be written to. Mount other storage as a folder."
+        )
+    return _bucket(text)
+
+
+def _bucket(url: str) -> epath.Path:
+    names = [name for name in url.removeprefix("gs://").split("/") if name not in ("", ".")]
+    if not names or ".." in names:
+        raise ValueError(f"{url!r} must be gs://BUCKET or gs://BUCKET/PATH, without '..'.")
+    missing = [] if _installed("gcsfs") or _installed("tensorflow") else ["gcsfs"]
+    missing += [] if _installed("google.cloud.storage") else ["google-cloud-storage"]
+    if missing:
+        packages = " ".join(missing)
+        raise ImportError(f"{url} needs packages that are missing: pip install {packages}")
+    import fsspec
+
+    # Other processes write there, too: folders have to be listed anew each time.
+    fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+    return epath.Path("gs://" + "/".join(names))
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent is missing
+        return False
+
+
+def _path_of(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise ValueError(f"{url!r} must be file:///PATH, an absolute path on this machine.")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{url!r} has ? or # in it; use the path, without file://.")
+    return url2pathname(parts.path)
+
+
+def _local(text: str) -> epath.Path:
+    try:
+        path = Path(text).expanduser().resolve()
+    except RuntimeError as error:  # an unknown user after ~, or a loop of links
+        raise ValueError(f"{text!r} is not a path: {error}") from error
+    found = epath.Path(path)
+    if is_remote(found):
+        raise ValueError(f"{path} is {found} to etils and Orbax; mount it as another folder.")
+    return found
+
+
+def is_remote(path: epath.PathLike) -> bool:
+    """Whether a path is in a bucket."""
+    return os.fspath(path).startswith("gs://")
+
+
+def copy_folder(source: epath.Path, target: epath.Path) -> None:
+    """Copies all files of a folder, whose names in `target` are replaced."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if path.is_dir():
+            copy_folder(path, target / path.name)
+        else:
+            (target / path.name).write_bytes(path.read_bytes())
+
+
+def move_folder(source: epath.Path, target: epath.Path) -> None:
+    """Moves a folder to a path that does not exist."""
+    if is_remote(source):
+        copy_folder(source, target)
+        source.rmtree()
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(source, target)
