@@ -22,6 +22,7 @@ from wonn_jax.parallel import hosts
 from wonn_jax.tools.launch import fail
 from wonn_jax.train.agenda import Agenda
 from wonn_jax.train.checkpoint import Checkpoints
+from wonn_jax.train.lock import locked
 
 
 def join_only(index: int, folder: Path) -> None:
@@ -56,16 +57,22 @@ def disagree(index: int, folder: Path) -> None:
     hosts.compare("the weather", {"wind": 3}, "")
     with error_printed():
         hosts.compare("the weather", {"rain": index == 1, "wind": 3}, "Move house.")
-    hosts.check_same_folder(folder / "shared" / "run")
-    with error_printed():
-        hosts.check_same_folder(folder / f"of host {index}" / "run")
+    with locked(folder / "shared" / "run"):
+        print("locked", [x.name for x in (folder / "shared" / "run").iterdir()])
+        hosts.barrier("locked")
+    with error_printed(), locked(folder / f"of host {index}" / "run"):
+        pass
+    if index == 0:
+        (folder / "a file").write_text("")
+    with error_printed(OSError), locked(folder / "a file"):
+        pass
 
 
 @contextlib.contextmanager
-def error_printed() -> Iterator[None]:
+def error_printed(kind: type[Exception] = ValueError) -> Iterator[None]:
     try:
         yield
-    except ValueError as error:
+    except kind as error:
         print(error, flush=True)
     else:
         raise AssertionError("no error")

@@ -40,8 +40,7 @@ def test_a_process_alone_agrees_with_itself(tmp_path):
     hosts.barrier("x")
     hosts.compare("x", {"field": 1}, "")
     hosts.compare_devices()
-    hosts.check_same_folder(tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    hosts.check_same_folder(tmp_path, lambda: False)
     assert not hosts.lost(ValueError("Gloo all-reduce failed"))
     hosts.finish()
     with pytest.raises(SystemExit, match="7"):
@@ -157,6 +156,8 @@ def test_hosts_agree_whatever_comes_to_their_ports(tmp_path):
             "The hosts disagree about the weather:",
             "  rain: False on host 0, True on host 1",
             "Move house.",
+            "locked ['lock.json']",
+            f"{tmp_path}/a file is a file; a folder is needed.",
             # What process 0 requests after step 3 is known after step 4, on both.
             "saved [4, 10]",
             "restored",
@@ -164,8 +165,8 @@ def test_hosts_agree_whatever_comes_to_their_ports(tmp_path):
             assert expected in lines, (index, output, errors)
         assert "wind" not in output
         assert f"/of host {index}/run of host 0 is not the one of host 1" in output
-    # The folder that was refused was not left behind, and the other one holds no token.
-    assert not list(tmp_path.glob("of host *")) and not any((tmp_path / "shared/run").iterdir())
+    # Folders in which nothing was written were not left behind.
+    assert not list(tmp_path.glob("of host *")) and not (tmp_path / "shared").exists()
     assert results[0][0] == 2 and "error: A checkpoint needs" in results[0][2]
     assert results[1][0] in (ENDED_BY_JAX, hosts.LOST)
     assert [x.name for x in (tmp_path / "checkpoints").iterdir()] == ["1"]

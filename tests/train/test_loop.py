@@ -17,7 +17,7 @@ from wonn_jax.evaluators.run import run_eval
 from wonn_jax.interop.winfree import to_pytorch
 from wonn_jax.parallel import mesh
 from wonn_jax.tools.describe import run_describe
-from wonn_jax.train import batches, experiment
+from wonn_jax.train import batches, experiment, lock
 from wonn_jax.train import checkpoint as checkpoints
 from wonn_jax.train.card import Config, freeze
 from wonn_jax.train.evaluation import EvalConfig
@@ -358,6 +358,20 @@ def test_data_that_changed(mazes, finished, tmp_path):
     with pytest.raises(ValueError, match="was trained on data with fingerprint .* put in another"):
         train(tiny(tmp_path / "data"), tmp_path / "run")
     assert untouched(tmp_path / "run") == before
+
+
+def test_a_workdir_in_use(mazes, finished, tmp_path, monkeypatch):
+    """Only by training; evaluation reads what is complete."""
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 1000)
+    monkeypatch.setattr(lock, "DYING_SECONDS", 0.1)
+    shutil.copytree(finished, tmp_path / "run")
+    with lock.locked(tmp_path / "run"):
+        before = untouched(tmp_path / "run")
+        with pytest.raises(OSError, match=r"run is in use: process \d+ on .* is training there"):
+            train(tiny(mazes, train__length="8 steps"), tmp_path / "run")
+        assert untouched(tmp_path / "run") == before
+        run_eval(tiny(mazes), tmp_path / "run")
+    assert not (tmp_path / "run" / lock.NAME).exists()
 
 
 def test_missing_data_leaves_no_workdir(tmp_path):

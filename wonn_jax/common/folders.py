@@ -5,9 +5,11 @@ nothing can be appended to one, folders exist only as parts of the names of obje
 be copied, but not renamed.
 """
 
+import contextlib
 import importlib.util
 import os
 import re
+import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -85,6 +87,36 @@ def _local(text: str) -> epath.Path:
     if is_remote(found):
         raise ValueError(f"{path} is {found} to etils and Orbax; mount it as another folder.")
     return found
+
+
+def writable_folder(folder: epath.Path) -> list[Path]:
+    """Makes a folder, unless it exists, and checks that files can be written there.
+
+    Returns:
+      The folders that were made, innermost first.
+
+    Raises:
+      OSError: it is a file, or nothing can be written there.
+    """
+    if is_remote(folder):
+        return []  # which exist with what is in them
+    path = Path(folder)
+    missing = [p for p in (path, *path.parents) if not p.exists()]
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file; a folder is needed.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        for made in missing:
+            with contextlib.suppress(OSError):
+                made.rmdir()
+        raise OSError(
+            f"Nothing can be written into {path} ({error.strerror}). Make it writable, or use "
+            "another folder."
+        ) from error
+    return missing
 
 
 def is_remote(path: epath.PathLike) -> bool:

@@ -15,13 +15,12 @@ import socket
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 import numpy as np
+from etils import epath
 from jax.experimental import multihost_utils
 
 JOIN_SECONDS = 120.0
@@ -141,8 +140,23 @@ def barrier(name: str) -> None:
 
 
 def broadcast(compute: Callable[[], Any]) -> Any:
-    """What `compute` returns on process 0; the others do not call it."""
-    return gather(compute() if not several() or jax.process_index() == 0 else None)[0]
+    """What `compute` returns on process 0; the others do not call it.
+
+    Raises:
+      OSError, ValueError: if it does, on all hosts.
+    """
+    if not several():
+        return compute()
+    value, message, error = None, "", None
+    if jax.process_index() == 0:
+        try:
+            value = compute()
+        except (OSError, ValueError) as caught:
+            message, error = str(caught), caught
+    value, message = gather([value, message])[0]
+    if message:
+        raise error or OSError(message)
+    return value
 
 
 def compare(what: str, record: Mapping[str, Any], advice: str) -> None:
@@ -189,32 +203,24 @@ def _named(hosts: Sequence[int]) -> str:
     return f"hosts {', '.join(most)} and {last}" if most else f"host {last}"
 
 
-def check_same_folder(path: Path) -> None:
-    """Checks that `path` is one folder that all hosts see; it is made if missing.
+def check_same_folder(folder: epath.PathLike, sees: Callable[[], bool]) -> None:
+    """Checks that a folder is the same one on all hosts.
+
+    Args:
+      folder: its path.
+      sees: whether this host sees what process 0 has written there.
 
     Raises:
-      ValueError: on every host; nothing is left there.
+      ValueError: on every host.
     """
     if not several():
         return
-    token = path / broadcast(lambda: f".hosts-{uuid.uuid4().hex}")
-    made: list[Path] = []
-    if jax.process_index() == 0:
-        made = [p for p in (path, *path.parents) if not p.exists()]
-        path.mkdir(parents=True, exist_ok=True)
-        token.write_text("")
-    barrier("token written")
     deadline = time.monotonic() + 30  # network file systems show new files with a delay
-    while not (seen := token.exists()) and time.monotonic() < deadline and path.is_dir():
+    while not (seen := sees()) and time.monotonic() < deadline and epath.Path(folder).is_dir():
         time.sleep(0.1)
-    blind = [host for host, sees in enumerate(gather(seen)) if not sees]
-    if jax.process_index() == 0:
-        token.unlink()
-        for folder in made if blind else ():
-            folder.rmdir()
-    if blind:
+    if blind := [host for host, sees_it in enumerate(gather(seen)) if not sees_it]:
         raise ValueError(
-            f"The workdir {path} of host 0 is not the one of {_named(blind)}. All hosts read the "
+            f"The workdir {folder} of host 0 is not the one of {_named(blind)}. All hosts read the "
             "checkpoints that host 0 writes: use a --workdir in a file system that they share."
         )
 

@@ -17,11 +17,11 @@ import platform
 import signal
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 import wonn_jax
 from wonn_jax.common import durations
@@ -51,6 +51,7 @@ from wonn_jax.train.evaluation import (
 )
 from wonn_jax.train.experiment import Data, Experiment
 from wonn_jax.train.lines import read_lines
+from wonn_jax.train.lock import locked
 from wonn_jax.train.metrics import MetricWriter, Progress, scaled
 from wonn_jax.train.profile import Trace
 from wonn_jax.train.state import TrainState
@@ -65,16 +66,21 @@ class Interrupted(Exception):
         self.number = number
 
 
-def train(config: Config, workdir: Path) -> dict[str, float]:
+def train(config: Config, workdir: epath.PathLike) -> dict[str, float]:
     """Trains, or goes on training, in `workdir`; returns the metrics of the last evaluation.
 
     Raises:
       ValueError: a workdir of another experiment, data that changed, all checkpoints damaged.
       FloatingPointError: the loss or the gradient is no longer finite.
-      OSError: no room for a checkpoint.
+      OSError: the workdir is in use or not writable; no room for a checkpoint.
       Interrupted: SIGTERM or SIGINT came to one of the hosts, and the state was saved.
       RuntimeError, ValueError: from JAX, another host was lost (see `hosts.lost`).
     """
+    with locked(workdir):
+        return _train(config, epath.Path(workdir))
+
+
+def _train(config: Config, workdir: epath.Path) -> dict[str, float]:
     check_workdir(workdir, to_dict(config))
     if (examples := config.data.training_examples()) is not None:
         Experiment(config, examples).check()  # before half a minute of generating
@@ -85,11 +91,10 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
         "Every host needs the same examples in the same order: copy --config.data.path to all.",
     )
     experiment = Experiment(config, len(data.train)).check()
-    hosts.check_same_folder(workdir)
     return run(experiment, data, workdir)
 
 
-def run(experiment: Experiment, data: Data, workdir: Path) -> dict[str, float]:
+def run(experiment: Experiment, data: Data, workdir: epath.Path) -> dict[str, float]:
     """Trains an experiment on its data; see `train`."""
     main = jax.process_index() == 0
     kept = experiment.config.checkpoint
@@ -149,7 +154,9 @@ def _start(
     return restored.state, restored
 
 
-def _best(experiment: Experiment, data: Data, best: Checkpoints, workdir: Path) -> Best | None:
+def _best(
+    experiment: Experiment, data: Data, best: Checkpoints, workdir: epath.Path
+) -> Best | None:
     """What keeps the best state, if that is asked for."""
     if not experiment.config.checkpoint.best:
         return None
@@ -166,7 +173,7 @@ def _introduce(
     state: TrainState,
     start: int,
     restored: Restored | None,
-    workdir: Path,
+    workdir: epath.Path,
 ) -> None:
     """Prints and writes down what the run is made of."""
     task, origin = experiment.task, experiment.config.data.origin
@@ -193,7 +200,7 @@ def _introduce(
     write_json(workdir / "run.json", environment)
 
 
-def _show_batch(experiment: Experiment, data: Data, start: int, workdir: Path) -> None:
+def _show_batch(experiment: Experiment, data: Data, start: int, workdir: epath.Path) -> None:
     """Draws the first training batch as the network gets it, where augmentation changes it."""
     task = experiment.task
     if not task.draws_inputs:
@@ -207,7 +214,7 @@ def _show_batch(experiment: Experiment, data: Data, start: int, workdir: Path) -
     print(f"picture  {path}: the first batch, augmented", flush=True)
 
 
-def _conclude(results: dict[str, float], workdir: Path, speed: str) -> None:
+def _conclude(results: dict[str, float], workdir: epath.Path, speed: str) -> None:
     """Prints the last evaluation, raw beside EMA, the speed, and where everything lies."""
     if results:
         print(metrics_table(split_weights(results)))
@@ -225,7 +232,7 @@ class _Loop:
         self,
         experiment: Experiment,
         data: Data,
-        workdir: Path,
+        workdir: epath.Path,
         record: dict[str, Any],
         checkpoints: Checkpoints,
         best: Checkpoints,
