@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
+
+from wonn_jax.interop.state_dict import some
 
 StateDict = Mapping[str, np.ndarray]
 Variables = dict[str, Any]
@@ -20,25 +23,27 @@ class Entry:
     """One PyTorch tensor and the Flax variables that it holds.
 
     name: of the tensor in the state dict.
+    axes: number of its axes.
     paths: of the variables, such as ('params', 'layer_0', 'kernel').
     split: from the tensor to the values of the variables, in the order of `paths`.
     join: the inverse of `split`.
     """
 
     name: str
+    axes: int
     paths: tuple[Path, ...]
     split: Callable[[np.ndarray], tuple[np.ndarray, ...]]
     join: Callable[..., np.ndarray]
 
 
-def tensor(name: str, *path: str) -> Entry:
+def tensor(name: str, *path: str, axes: int = 1) -> Entry:
     """A tensor that is the same in both."""
-    return Entry(name, (path,), lambda x: (x,), lambda x: x)
+    return Entry(name, axes, (path,), lambda x: (x,), lambda x: x)
 
 
 def linear(name: str, *path: str) -> list[Entry]:
     """`nn.Linear` with a bias."""
-    kernel = Entry(f"{name}.weight", ((*path, "kernel"),), lambda x: (x.T,), lambda x: x.T)
+    kernel = Entry(f"{name}.weight", 2, ((*path, "kernel"),), lambda x: (x.T,), lambda x: x.T)
     return [kernel, tensor(f"{name}.bias", *path, "bias")]
 
 
@@ -46,6 +51,7 @@ def conv(name: str, *path: str, bias: bool) -> list[Entry]:
     """`nn.Conv2d`: `[out, in, H, W]` there, `[H, W, in, out]` here."""
     kernel = Entry(
         f"{name}.weight",
+        4,
         ((*path, "kernel"),),
         lambda x: (x.transpose(2, 3, 1, 0),),
         lambda x: x.transpose(3, 2, 0, 1),
@@ -63,6 +69,7 @@ def batch_norm(name: str, *path: str) -> list[Entry]:
     stats = ("batch_stats", *path)
     counter = Entry(
         f"{name}.num_batches_tracked",
+        0,
         ((*stats, "batches"),),
         lambda x: (x,),
         lambda x: np.asarray(x, np.int64),
@@ -98,10 +105,10 @@ def to_variables(entries: Sequence[Entry], tensors: StateDict, model: str) -> Va
         ):
             _set(variables, path, part)
     if missing or remaining:
+        unknown = [f"{name} {list(remaining[name].shape)}" for name in sorted(remaining)]
         raise ValueError(
             f"These are not the weights of a {model} model. "
-            f"Missing tensors: {', '.join(missing) or 'none'}. "
-            f"Unknown tensors: {', '.join(sorted(remaining)) or 'none'}."
+            f"Missing tensors: {some(missing)}. Unknown tensors: {some(unknown)}."
         )
     return variables
 
@@ -118,10 +125,26 @@ def to_tensors(entries: Sequence[Entry], variables: Mapping[str, Any]) -> dict[s
     }
 
 
+def differing_shapes(found: Variables, required: Variables) -> list[str]:
+    """The variables whose shapes differ between two trees, with both."""
+    theirs, ours = (
+        {".".join(p): x.shape for p, x in flatten_dict(v).items()} for v in (found, required)
+    )
+    return [
+        f"{name} is {theirs.get(name, 'missing')} there, {ours.get(name, 'missing')} here"
+        for name in ours | theirs
+        if theirs.get(name) != ours.get(name)
+    ]
+
+
 def _split(entry: Entry, value: np.ndarray, model: str) -> tuple[np.ndarray, ...]:
+    if entry.axes == 0 and value.size == 1:  # `np.ascontiguousarray` gives scalars an axis
+        value = value.reshape(())
     try:
         parts = entry.split(value)
-        exact = np.array_equal(entry.join(*parts), value, equal_nan=True)
+        exact = value.ndim == entry.axes and np.array_equal(
+            entry.join(*parts), value, equal_nan=True
+        )
     except (ValueError, IndexError):
         exact = False
     if not exact:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from wonn_jax.interop.files import load_state_dict
@@ -30,6 +31,7 @@ from wonn_jax.interop.layers import (
     to_tensors,
     to_variables,
 )
+from wonn_jax.interop.state_dict import find_state_dict
 
 # Tensors that the reference's Sudoku layers create (an influence map) but never use.
 UNUSED = re.compile(r"layers\.\d+\.2\.i_func\..*")
@@ -67,8 +69,8 @@ def from_pytorch(state_dict: StateDict | str | Path, *, step_size: float | None 
     dtype.
 
     Args:
-      state_dict: arrays under the reference's names, or the path of a file of them
-        (see `load_state_dict`).
+      state_dict: arrays or PyTorch tensors under the reference's names, possibly nested and with
+        prefixes (see `find_state_dict`), or the path of a file of them (see `load_state_dict`).
       step_size: γ with which the model will run, compared with the γ in the weights; None skips
         the comparison.
 
@@ -76,13 +78,23 @@ def from_pytorch(state_dict: StateDict | str | Path, *, step_size: float | None 
       {'params': …, 'batch_stats': …} of NumPy arrays, for the model's `apply`.
 
     Raises:
-      ValueError: tensors that are missing, unknown or of the wrong shape, or another γ.
+      ValueError: tensors that are missing, unknown, of the wrong shape or no floats, or another γ;
+        and what `find_state_dict` and `load_state_dict` raise.
     """
-    if isinstance(state_dict, str | Path):
-        state_dict = load_state_dict(state_dict)
-    tensors = {name: np.asarray(x) for name, x in state_dict.items()}
+    if not isinstance(state_dict, str | Path):
+        return _from_tensors(find_state_dict(state_dict, "The state dict"), step_size)
+    tensors = load_state_dict(state_dict)
+    try:
+        return _from_tensors(tensors, step_size)
+    except ValueError as error:
+        raise ValueError(f"{state_dict}: {error}") from error
+
+
+def _from_tensors(tensors: dict[str, np.ndarray], step_size: float | None) -> Variables:
     variant = _Variant.from_names({name: x.shape for name, x in tensors.items()})
-    _check_step_size(tensors.pop("gamma", None), step_size)
+    if step_size is not None:
+        _check_step_size(tensors, step_size)
+    tensors.pop("gamma", None)
     _drop_copies(tensors)
     if KINDS[variant.kind].unused:
         _drop_unused(tensors)
@@ -126,12 +138,29 @@ def to_pytorch(
     return tensors
 
 
-def _check_step_size(gamma: np.ndarray | None, step_size: float | None) -> None:
-    if gamma is not None and step_size is not None and not np.allclose(gamma, step_size):
+def _check_step_size(tensors: StateDict, step_size: float) -> None:
+    """Compares γ in the weights, as exactly as it is stored, with that of the model."""
+    gamma = np.asarray(tensors.get("gamma", step_size), np.float64)
+    if gamma.size == 1 and np.allclose(gamma, step_size):
+        return
+    rounded = [np.array(step_size, kind).astype(np.float64) for kind in _stored_types(tensors)]
+    if gamma.size != 1 or gamma not in rounded:
         raise ValueError(
-            f"The weights have step size γ = {float(gamma.reshape(-1)[0]):g}, the model "
-            f"{step_size:g}; set model.step_size to that of the weights."
+            f"The weights have step size γ = {', '.join(f'{x:g}' for x in gamma.flat[:3])}, the "
+            f"model {step_size:g}; set model.step_size to that of the weights."
         )
+
+
+def _stored_types(tensors: StateDict) -> list[Any]:
+    """The type of γ, and those of half the size from which all weights may have been converted."""
+    weights = [x for name, x in tensors.items() if not name.endswith("num_batches_tracked")]
+    with np.errstate(over="ignore"):
+        coarse = [
+            kind
+            for kind in (jnp.bfloat16, np.float16)
+            if all(np.array_equal(x, x.astype(kind), equal_nan=True) for x in weights)
+        ]
+    return [tensors["gamma"].dtype, *coarse]
 
 
 def _drop_copies(tensors: dict[str, np.ndarray]) -> None:
@@ -201,13 +230,13 @@ class _Variant:
         elif "f_init.0.weight" in shapes:
             kind = "image"
         numbers = [int(m[1]) for name in shapes if (m := re.match(r"layers\.(\d+)\.", name))]
-        step, layers = "layers.0.2", max(numbers, default=0) + 1
+        step, layers = "layers.0.2", len(set(numbers)) or 1
         convolution = f"{step}.coupling.0.weight" in shapes
         out = "layers.{}.2.coupling.0." + ("weight" if convolution else "W_o.weight")
         optional = KINDS[kind].stem  # only image models can lack the norm and this bias
         return cls(
             kind,
-            widths=tuple(shapes.get(out.format(i), (0,))[0] for i in range(layers)),
+            widths=tuple((shapes.get(out.format(i)) or (0,))[0] for i in range(layers)),
             learned_influence=f"{step}.I.net.0.weight" in shapes,
             learned_sensitivity=f"{step}.S.net.0.weight" in shapes,
             convolution=convolution,
@@ -289,13 +318,14 @@ def _oscillators(i: int, variant: _Variant) -> list[Entry]:
 
 def _table(name: str, *path: str) -> Entry:
     """Frequencies of the tokens: `[tokens, C, 1, 1]` there."""
-    return Entry(name, (path,), lambda x: (x[:, :, 0, 0],), lambda x: x[:, :, None, None])
+    return Entry(name, 4, (path,), lambda x: (x[:, :, 0, 0],), lambda x: x[:, :, None, None])
 
 
 def _embedding(name: str, *path: str) -> list[Entry]:
     """A phase embedding: the weights of cos θ and sin θ are one tensor there."""
     weight = Entry(
         f"{name}.proj.weight",
+        4,
         ((*path, "cos"), (*path, "sin")),
         lambda x: (x[:, 0, 0, 0], x[:, 1, 0, 0]),
         lambda cos, sin: np.stack([cos, sin], axis=1)[:, :, None, None],
@@ -319,15 +349,21 @@ def _channel_mlp(name: str, path: tuple[str, ...], width: int, inputs: int) -> l
     return [
         Entry(
             f"{first}.weight",
+            4,
             (ours[0],),
             lambda x: (x.reshape(width, -1, math.prod(x.shape[1:])),),
             window,
         ),
         Entry(
-            f"{first}.bias", (ours[1],), lambda x: (x.reshape(width, -1),), lambda x: x.reshape(-1)
+            f"{first}.bias",
+            1,
+            (ours[1],),
+            lambda x: (x.reshape(width, -1),),
+            lambda x: x.reshape(-1),
         ),
         Entry(
             f"{second}.weight",
+            4,
             (ours[2],),
             lambda x: (x[:, :, 0, 0],),
             lambda x: x[:, :, None, None],

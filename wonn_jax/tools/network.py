@@ -137,7 +137,7 @@ def _config_of_weights(task: str, file: str, heads: int) -> Config:
     if task not in BOARDS:
         raise ValueError(f"PyTorch weights are for {' or '.join(BOARDS)}, not for {task!r}.")
     settings, data, steps = BOARDS[task]
-    params = from_pytorch(Path(file).expanduser())["params"]
+    params = from_pytorch(file)["params"]
     tokens = len(params["frequency"]) if "frequency" in params else 0
     if tokens != settings.tokens:
         others = [name for name, (other, *_) in BOARDS.items() if other.tokens == tokens]

@@ -7,8 +7,10 @@ import jax
 
 from wonn_jax.config import to_dict
 from wonn_jax.interop import from_pytorch
+from wonn_jax.interop.layers import differing_shapes
+from wonn_jax.interop.state_dict import some
 from wonn_jax.parallel.mesh import shardings
-from wonn_jax.train.checkpoint import Checkpoints, flatten
+from wonn_jax.train.checkpoint import Checkpoints
 from wonn_jax.train.evaluation import WEIGHTS
 from wonn_jax.train.experiment import Experiment
 from wonn_jax.train.state import Variables
@@ -53,23 +55,25 @@ def saved_weights(experiment: Experiment, workdir: Path) -> tuple[dict[str, Vari
 def imported_weights(experiment: Experiment, path: str) -> tuple[dict[str, Variables], str]:
     """Weights of a PyTorch file for the network of an experiment, as `saved_weights` has them.
 
+    Args:
+      experiment: with a network of the reference.
+      path: of the file, see `load_state_dict`.
+
     Raises:
-      FileNotFoundError, ValueError: no such file, or weights of another network.
+      FileNotFoundError, ImportError, ValueError: no such file, a library that is missing, a
+        damaged file, or weights of another network.
     """
     model: Any = experiment.config.model
-    variables = from_pytorch(Path(path).expanduser(), step_size=model.step_size)
+    variables = from_pytorch(path, step_size=model.step_size)
     like = experiment.abstract_variables
-    found = jax.tree.map(lambda x: str(x.shape), variables)
-    required = jax.tree.map(lambda x: str(x.shape), like)
-    if found != required:
-        theirs, ours = flatten(found), flatten(required)
-        name = next(n for n in {**theirs, **ours} if theirs.get(n) != ours.get(n))
+    if differ := differing_shapes(variables, like):
+        first, *others = differ
+        layers = sum(n.startswith("layer_") for n in variables["params"])
+        more = f"Different as well: {some(others)}. " if others else ""
         raise ValueError(
-            f"{path} holds a model of other shapes than the configuration: {name} is "
-            f"{theirs.get(name, 'missing')} there, {ours.get(name, 'missing')} here; "
-            f"{sum(n.startswith('layer_') for n in variables['params'])} layers there. "
-            f"Set --config.model.width, --config.model.layers (now {model.width} and "
-            f"{model.layers}) and what else differs to those of the weights."
+            f"{path} holds a model of other shapes than the configuration: {first}; {layers} "
+            f"layers there. {more}Set --config.model.width, --config.model.layers (now "
+            f"{model.width} and {model.layers}) and what else differs to those of the weights."
         )
     variables = jax.tree.map(lambda x, y: x.astype(y.dtype), variables, like)
     placed = jax.device_put(variables, shardings(experiment.variables_specs, experiment.mesh))
