@@ -1,6 +1,7 @@
 """Solves mazes and Sudokus from text files: `python -m wonn_jax.solve maze FILE`.
 
     python -m wonn_jax.solve maze FILE|- [--workdir=RUN] [--animate=out.gif] [--picture=out.png]
+        [--walls=SIGNS --free=SIGNS --start=SIGN --goal=SIGN]
     python -m wonn_jax.solve sudoku FILE|- [--workdir=RUN | --weights=FILE.pth]
 
 Many ways of writing puzzles are understood (see `tools/puzzles`). Prints the answers and checks
@@ -16,7 +17,10 @@ from pathlib import Path
 from wonn_jax.tools.animate import save_dynamics
 from wonn_jax.tools.network import latest_run, load_network
 from wonn_jax.tools.puzzles import PUZZLES
+from wonn_jax.tools.puzzles.base import Puzzle
 from wonn_jax.tools.solving import answer
+
+SIGNS = ("walls", "free", "start", "goal")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,7 +53,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--picture", type=Path, help="PNG to write, of the first puzzle")
     parser.add_argument("--animate", type=Path, help="GIF to write, of the first puzzle")
     parser.add_argument("--colour", choices=("auto", "always", "never"), default="auto")
+    for name in SIGNS:
+        parser.add_argument(f"--{name}", default="", help=f"signs of a maze that mean {name}")
     return parser
+
+
+def _signs(options: argparse.Namespace, puzzle: Puzzle) -> dict[str, str]:
+    """What the command line says about the signs of a drawing."""
+    given = {name: value for name in SIGNS if (value := getattr(options, name))}
+    for name in given:
+        if name not in puzzle.signs:
+            raise ValueError(f"--{name} has no effect on a {puzzle.name}; leave it out.")
+    return given
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -57,13 +72,14 @@ def _run(options: argparse.Namespace) -> int:
         if (value := getattr(options, name)) < least:
             raise ValueError(f"--{name}={value} must be at least {least}.")
     puzzle = PUZZLES[options.task]
-    boards, origin = puzzle.load(options.file)
+    boards, origin = puzzle.load(options.file, **_signs(options, puzzle))
+    print(f"puzzles   {origin}")
     for number, board in enumerate(boards, 1):
         puzzle.check_solvable(board, f"{puzzle.name} {number} of {len(boards)}")
     workdir = options.workdir or (Path() if options.weights else latest_run(puzzle.name))
     chosen = (options.checkpoint, options.use, options.weights, options.heads)
     network = load_network(workdir.resolve(), puzzle.name, *chosen)
-    print(f"puzzles   {origin}\nweights   {network.origin}")
+    print(f"weights   {network.origin}")
     solved = []
     for number, board in enumerate(boards):
         found = answer(network, board, draws=options.votes, steps=options.steps, seed=options.seed)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wonn_jax.data import maze
 from wonn_jax.tasks.maze import FREE, PATH, START
@@ -32,6 +33,118 @@ SAME = {
 def test_one_maze_drawn_in_many_ways(text):
     (found,) = puzzle.read_mazes(text, "maze.txt")
     np.testing.assert_array_equal(found, TOKENS)
+
+
+MOVES = {  # of the shortest path, and the shape
+    "a frame": ("+-----+\n|s #  |\n|  # e|\n|     |\n+-----+\n", 7, (5, 7)),
+    "a box": ("╔═════╗\n║s #  ║\n║  # e║\n║     ║\n╚═════╝\n", 7, (5, 7)),
+    "tabs": ("S\t.\t.\n#\t#\t.\nG\t.\t.\n", 6, (3, 3)),
+    "empty cells of a spreadsheet": ("S\t\t\n#\t#\t\nG\t\t\n", 6, (3, 3)),
+    "semicolons": ("S;0;0;\n1;1;0;\nG;0;0;\n", 6, (3, 3)),
+    "pairs by chance": ("S.##..\n..##..\n....G.\n", 6, (3, 6)),
+    "walls X, from B to E": ("XXXXX\nXBOOX\nXXXOX\nXEOOX\nXXXXX\n", 6, (5, 5)),
+    "walls *": ("*****\n*S  *\n* * *\n*  E*\n*****\n", 4, (5, 5)),
+    "from @ to X": ("#####\n#@..#\n##.X#\n#####\n", 3, (4, 5)),
+    "from P to G": ("%%%%%\n%P .%\n% %G%\n%%%%%\n", 3, (4, 5)),
+    "openings": ("#.###\n#...#\n###.#\n###.#\n", 5, (4, 5)),
+    "openings of thin walls": (
+        "+   +---+\n|   |   |\n+   +   +\n|       |\n+---+   +\n",
+        6,
+        (5, 5),
+    ),
+    "open lines": ("┌───┬───┐\n│ S │   │\n│   ╵   │\n│     G │\n└───────┘\n", 4, (5, 5)),
+    "a Markdown table": ("| S | . | # |\n|---|---|---|\n| # | . | G |\n", 3, (2, 3)),
+    "a block of code": ("```\nS.#\n#.G\n```\n", 3, (2, 3)),
+    "JSON": ('[["S", ".", "#"], ["#", ".", "G"]]', 3, (2, 3)),
+    "Python": ("maze = [[2, 0, 1],\n        [1, 0, 3]]\n", 3, (2, 3)),
+    "NumPy": ("[[2 0 1]\n [1 0 3]]\n", 3, (2, 3)),
+    "spaces cut off": ("#####\n#S  #\n# #\n#  G\n#####\n", 4, (5, 5)),
+    "indented": ("    #####\n    #S G#\n    #####\n", 2, (3, 5)),
+    "0 is the wall": ("0S0\n111\n0G0\n", 2, (3, 3)),
+    "doubled blocks": ("██████████\n██S     ██\n██  ██G ██\n██████████\n", 3, (4, 5)),
+    "spaced, free cells blank": ("# # # #\n# S   #\n#   G #\n# # # #\n", 2, (4, 4)),
+}
+
+
+@pytest.mark.parametrize(("text", "moves", "shape"), MOVES.values(), ids=MOVES.keys())
+def test_mazes_of_public_places(text, moves, shape):
+    (tokens,) = puzzle.read_mazes(text, "maze.txt")
+    assert (puzzle.search_maze(tokens).moves, tokens.shape) == (moves, shape)
+
+
+def test_it_is_said_how_a_drawing_was_read(tmp_path):
+    path = tmp_path / "maze.txt"
+    path.write_text(MOVES["a frame"][0])
+    boards, origin = PUZZLES["maze"].load(str(path))
+    assert boards[0].shape == (5, 7)
+    assert origin.splitlines()[1].split(None, 2)[2] == (
+        "5×7 cells; a frame around one character for each cell; walls # + - |, free space, start "
+        "s, goal e"
+    )
+
+
+def test_given_signs(tmp_path):
+    path = tmp_path / "maze.txt"
+    path.write_text("iw~o\n.~~.\n")
+    with pytest.raises(ValueError, match=r"maze.txt, line 1, column 2: 'w' is not .* --walls=w"):
+        PUZZLES["maze"].load(str(path))
+    signs = {"walls": "w", "free": "~", "start": "i", "goal": "o"}
+    ((tokens,), _) = PUZZLES["maze"].load(str(path), **signs)
+    np.testing.assert_array_equal(tokens, [[2, 0, 1, 3], [1, 1, 1, 1]])
+    with pytest.raises(ValueError, match="'w' is given two meanings"):
+        PUZZLES["maze"].load(str(path), walls="w", free="w")
+
+
+IMAGE = np.array([[0, 0, 0, 0], [0, 2, 1, 0], [0, 1, 3, 0], [0, 0, 0, 0]])
+COLOURS = np.array([[0, 0, 0], [255, 255, 255], [0, 200, 0], [220, 0, 0]], np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+@pytest.mark.parametrize("side", [1, 10])
+def test_a_picture(tmp_path, mode, side):
+    pixels = COLOURS[IMAGE].repeat(side, 0).repeat(side, 1)
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "maze.png")
+    ((tokens,), origin) = PUZZLES["maze"].load(str(tmp_path / "maze.png"))
+    np.testing.assert_array_equal(tokens, IMAGE)
+    assert ("a pixel" if side == 1 else "10×10 pixels") in origin
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        IMAGE,
+        IMAGE[None].astype(np.uint8),
+        IMAGE.reshape(1, -1) + 1,  # the published layout
+        COLOURS[IMAGE],
+        np.array(["####", "#S.#", "#.G#", "####"]).view("U1").reshape(4, 4),
+    ],
+    ids=["tokens", "several", "published", "colours", "characters"],
+)
+def test_an_array(tmp_path, array):
+    np.save(tmp_path / "maze.npy", array)
+    ((tokens,), _) = PUZZLES["maze"].load(str(tmp_path / "maze.npy"))
+    np.testing.assert_array_equal(tokens, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("maze.png", b"<html>", "maze.png is not a picture"),
+        ("maze.npy", b"\x93NUMPY", "maze.npy is not an array"),
+        (
+            "maze.txt",
+            b"S,0\n0\nG,0\n",
+            r"line 2 has 1 cells, but line 1 has 2 \(cells between comm",
+        ),
+        ("maze.txt", b"[[0, 1], [2]]", "row 2 has 1 cells, but row 1 has 2"),
+        ("maze.txt", b"0000\n0S10\n001G\n0000\n", "in two ways, .* --walls=0 --free=1"),
+        ("maze.txt", b" _ _\n|S G|\n|_ _|\n", "draws floors with _"),
+    ],
+)
+def test_files_that_hold_no_maze(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        PUZZLES["maze"].load(str(tmp_path / name))
 
 
 def test_an_open_maze_is_not_halved():

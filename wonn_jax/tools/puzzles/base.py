@@ -12,7 +12,7 @@ from wonn_jax.data.documents import documents
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FRAMES = "+-|─│┌┐└┘├┤┬┴┼━┃┏┓┗┛┣┫┳┻╋═║╔╗╚╝╠╣╦╩╬"
+FRAMES = "+-|─│┌┐└┘├┤┬┴┼━┃┏┓┗┛┣┫┳┻╋═║╔╗╚╝╠╣╦╩╬╭╮╰╯╴╵╶╷╸╹╺╻"
 """Characters that people draw frames and thin walls with."""
 
 
@@ -39,10 +39,12 @@ class Puzzle(abc.ABC):
     Attributes:
       name: of the task, and on the command line.
       painter: name of the function in `report/script.js` that draws a frame.
+      signs: options of `load`: what can be told about the signs of a drawing.
     """
 
     name: ClassVar[str]
     painter: ClassVar[str]
+    signs: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def read(self, text: str, where: str) -> list[np.ndarray]:
@@ -56,8 +58,12 @@ class Puzzle(abc.ABC):
           ValueError: not such puzzles; the message says where.
         """
 
-    def load(self, file: str) -> Loaded:
+    def load(self, file: str, **signs: str) -> Loaded:
         """The boards of a file, of standard input ('-'), or of all files of a folder or archive.
+
+        Args:
+          file: its name.
+          signs: those of `self.signs` that are known.
 
         Raises:
           OSError: a file cannot be read.

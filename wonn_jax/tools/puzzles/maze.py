@@ -1,18 +1,27 @@
-"""Mazes: read in many notations, judged by breadth-first search, shown in a terminal."""
+"""Mazes: read from drawings of many forms, judged by breadth-first search, shown in a terminal."""
 
 from __future__ import annotations
 
-import math
-import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from wonn_jax.data import maze
+from wonn_jax.data.documents import Document, documents
 from wonn_jax.tasks.colours import CROSSING, MAZE_COLOURS, rgb
 from wonn_jax.tasks.maze import FREE, GOAL, PATH, START, WALL
 from wonn_jax.tasks.pictures import draw_maze
-from wonn_jax.tools.puzzles.base import FRAMES, Puzzle, Verdict
+from wonn_jax.tools.puzzles.base import Loaded, Puzzle, Verdict
+from wonn_jax.tools.puzzles.drawings import (
+    UNMARKED,
+    Grid,
+    Marks,
+    interpret,
+    read_array,
+    read_grids,
+    read_picture,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +32,22 @@ class MazePuzzle(Puzzle):
 
     name: ClassVar[str] = "maze"
     painter: ClassVar[str] = "maze"
+    signs: ClassVar[tuple[str, ...]] = Marks._fields
 
     def read(self, text: str, where: str) -> list[np.ndarray]:
         return read_mazes(text, where)
+
+    def load(self, file: str, **signs: str) -> Loaded:
+        """The mazes of text, .npy arrays and pictures; `signs` as in `Marks`."""
+        marks = Marks(**signs)
+        grids = [grid for document in documents(file) for grid in _grids(document)]
+        readings = [interpret(grid, marks) for grid in grids]
+        count = Counter(reading.how for reading in readings)
+        hows = [f"{n} × {how}" if len(count) > 1 else how for how, n in count.most_common(4)]
+        more = [f"{len(count) - 4} other forms"] if len(count) > 4 else []
+        origin = f"{len(readings)} of {'standard input' if file == '-' else file}"
+        lines = f"\n{'read as':10}".join([origin, *hows, *more])
+        return Loaded([reading.tokens for reading in readings], lines)
 
     def check_solvable(self, tokens: np.ndarray, name: str) -> None:
         found = search_maze(tokens)
@@ -96,29 +118,19 @@ def path_overlay(tokens: np.ndarray, path: np.ndarray) -> np.ndarray:
     return board
 
 
-# --- Text -----------------------------------------------------------------------------------------
-
-_MEANING = {
-    **dict.fromkeys("#X█▓▒■⬛🧱1" + FRAMES, WALL),
-    **dict.fromkeys(" .·_⬜□0o*•", FREE),
-    **dict.fromkeys("SsAa@🟥", START),
-    **dict.fromkeys("GgEeFfBb🟩", GOAL),
-}
-_NOTATION = (
-    "walls # X 1 █ ■ ⬛ + - |, free cells . 0 _ □ ⬜ or a space, the start S, the goal G or E"
-)
+# --- Reading --------------------------------------------------------------------------------------
 
 
-def read_mazes(text: str, where: str) -> list[np.ndarray]:
+def read_mazes(text: str, where: str, marks: Marks = UNMARKED) -> list[np.ndarray]:
     """Reads mazes of any size, one or several with empty lines between them.
 
-    Walls, free cells, start and goal may be written in many ways (`#`, `█`, `1`, emoji, lines as
-    in `+--+` and box drawing); marks of a path count as free cells. Cells may be two characters
-    wide, or have a space or comma between them; between thin walls they may be two or three wide.
+    Walls, free cells, start and goal may be written in many ways, see `drawings`; marks of a path
+    count as free cells.
 
     Args:
       text: the mazes.
       where: name of the text, for messages.
+      marks: signs whose meaning is known.
 
     Returns:
       Tokens `[H, W]` of each: 0 wall, 1 free, 2 start, 3 goal.
@@ -127,93 +139,32 @@ def read_mazes(text: str, where: str) -> list[np.ndarray]:
       ValueError: no maze, an unknown character, lines of different lengths, or a maze without
         exactly one start and one goal.
     """
-    mazes: list[np.ndarray] = []
-    lines: list[tuple[int, str]] = []
-    for number, line in enumerate([*text.replace("\ufe0f", "").split("\n"), ""], 1):
-        line = line.rstrip("\r").expandtabs()
-        if line:
-            lines.append((number, line))
-        elif lines:
-            mazes.append(_read_maze(lines, where))
-            lines = []
-    if not mazes:
-        raise ValueError(f"{where} holds no maze. A maze has {_NOTATION}.")
-    return mazes
+    return [interpret(grid, marks).tokens for grid in read_grids(text, where)]
 
 
-def _read_maze(lines: list[tuple[int, str]], where: str) -> np.ndarray:
-    """Tokens `[H, W]` of one maze from its numbered lines."""
-    _check_lines(lines, where)
-    rows = _cells([line for _, line in lines])
-    tokens = np.array([[_MEANING[c] for c in row] for row in rows], np.int32)
-    for token, name in ((START, "start (S)"), (GOAL, "goal (G)")):
-        places = np.argwhere(tokens == token)
-        if len(places) != 1:
-            found = ", ".join(f"row {r + 1} column {c + 1}" for r, c in places[:4])
-            raise ValueError(
-                f"{where}: the maze that begins in line {lines[0][0]} has "
-                f"{len(places) or 'no'} {name}{': ' + found if found else ''}; it must have one."
-            )
-    return tokens
+def _grids(document: Document) -> list[Grid]:
+    """The mazes of a file, which its first bytes or its name tell to be an array or a picture."""
+    head = document.head()
+    if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+        return read_array(document.read(), document.where)
+    if head.startswith(_PICTURES) or document.where.lower().endswith(_SUFFIXES):
+        return [read_picture(document.read(), document.where)]
+    return read_grids(document.text(), document.where)
 
 
-def _check_lines(lines: list[tuple[int, str]], where: str) -> None:
-    """Raises a ValueError for unknown characters and lines of different lengths."""
-    first, width = lines[0][0], len(lines[0][1])
-    for number, line in lines:
-        for column, character in enumerate(line, 1):
-            if character not in _MEANING and character != ",":
-                raise ValueError(
-                    f"{where}, line {number}, column {column}: {character!r} is not a cell of a "
-                    f"maze. A maze has {_NOTATION}."
-                )
-    for number, line in lines:
-        if len(line) != width:
-            raise ValueError(
-                f"{where}, line {number} has {len(line)} characters, but line {first} has "
-                f"{width}; all lines of a maze must have the same length (spaces at the end count: "
-                "write free cells there as dots)."
-            )
-
-
-def _cells(lines: list[str]) -> list[str]:
-    """One character for each cell, whatever the width of cells in the drawing."""
-    width = len(lines[0])
-    if any("," in line for line in lines):
-        return [re.sub(r"\s*,\s*", "", line) for line in lines]
-    if width > 2 and all(line[1::2].strip() == "" for line in lines) and width % 2:
-        odd = [line[::2] for line in lines]
-        if any(" " not in line for line in odd):  # a space between cells
-            return odd
-    if lines[0][0] in "+┌┏╔":  # thin walls: how far apart are their corners?
-        upright = set(FRAMES) - set("-─━═")
-        gap = math.gcd(
-            width - 1, *(i for line in lines for i, c in enumerate(line) if c in upright)
-        )
-        if gap > 2:
-            return [
-                "".join(line[i] + _merge(line[i + 1 : i + gap]) for i in range(0, width - 1, gap))
-                + line[-1]
-                for line in lines
-            ]
-    pairs = [[line[i : i + 2] for i in range(0, width, 2)] for line in lines]
-    # In a maze of single characters, and surely in an open one, pairs may match by chance. One of
-    # double characters is wide and has walls.
-    doubled = width % 2 == 0 and 2 * width > 3 * len(lines) and all(map(_is_cell, sum(pairs, [])))
-    if doubled and any(_MEANING[c] == WALL for c in "".join(lines)):
-        return ["".join(_merge(p) for p in row) for row in pairs]
-    return lines
-
-
-def _is_cell(pair: str) -> bool:
-    """Whether two characters can be one cell: twice the same, or start or goal beside free."""
-    first, second = (_MEANING[c] for c in pair)
-    return pair[0] == pair[1] or FREE in (first, second) and max(first, second) > FREE
-
-
-def _merge(cell: str) -> str:
-    """The character that a cell of several stands for: start or goal if present, else a wall."""
-    return min(cell, key=lambda c: (_MEANING[c] < START, _MEANING[c]))
+_PICTURES = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"RIFF",
+    b"P4",
+    b"P5",
+    b"P6",
+)
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
 # --- Search ---------------------------------------------------------------------------------------

@@ -1,0 +1,320 @@
+"""The cells of a maze drawn as text: one symbol for each, whatever form the drawing has."""
+
+import ast
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from wonn_jax.tools.puzzles.base import FRAMES
+
+ACROSS = set("-─━═=")
+UPRIGHT = set("|│┃║")
+CORNERS = set(FRAMES) - ACROSS - UPRIGHT
+PICTORIAL = set("█▓▒░■□⬛⬜🧱")
+"""Symbols that are drawn twice where a character is half as wide as it is high."""
+
+
+@dataclasses.dataclass
+class Grid:
+    """One symbol for each cell of a maze.
+
+    Attributes:
+      symbols: strings `[H, W]`.
+      where: name of the text, for messages.
+      line: number of its first line there; 0 if it has no lines.
+      how: what was found about the form of the drawing, for people.
+      pictorial: whether it was a picture, whose symbols are ours.
+    """
+
+    symbols: np.ndarray
+    where: str
+    line: int = 0
+    how: str = ""
+    pictorial: bool = False
+
+    @property
+    def begins(self) -> str:
+        return f"that begins in line {self.line}" if self.line else "there"
+
+    def name_of(self, place: tuple[int, ...]) -> str:
+        """Where a cell stands, for messages."""
+        row, column = place
+        if self.line and not self.how:
+            return f"{self.where}, line {self.line + row}, column {column + 1}"
+        begin = f", the maze {self.begins}" if self.line else ""
+        return f"{self.where}{begin}, row {row + 1}, column {column + 1} of its cells"
+
+
+def read_grids(text: str, where: str) -> list[Grid]:
+    """The mazes of a text: drawings with empty lines between them, or a list of lists.
+
+    Raises:
+      ValueError: none, or rows of different lengths.
+    """
+    if (nested := _literal(text)) is not None:
+        return grids_of(nested, where)
+    grids: list[Grid] = []
+    lines: list[str] = []
+    first = 0
+    for number, line in enumerate([*text.replace("\ufe0f", "").split("\n"), ""], 1):
+        line = line.rstrip("\r\u2028")
+        if line.lstrip().startswith("```"):  # the fence of a block of code
+            continue
+        if line:
+            first = first if lines else number
+            lines.append(line)
+        elif lines:
+            grids.append(_read(lines, where, first))
+            lines = []
+    if not grids:
+        raise ValueError(
+            f"{where} holds no maze. A maze is drawn with walls # and free cells . or spaces, with "
+            "a start S and a goal G."
+        )
+    return grids
+
+
+# --- Lists ----------------------------------------------------------------------------------------
+
+
+def _literal(text: str) -> Any:
+    """The lists in a text of JSON, of Python or as NumPy prints them; None if it holds others."""
+    text = re.sub(r"^\s*\w+\s*=\s*", "", text).strip().rstrip(";")
+    text = re.sub(r"^(np\.|numpy\.)?array\((.*?)(,\s*dtype=[\w.]+)?\)$", r"\2", text, flags=re.S)
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    spaced = re.sub(r"(?<=[\w.'\"])\s+(?=[\w'\"])", ", ", text)  # as NumPy prints rows
+    for candidate in (text, re.sub(r"\]\s*\[", "], [", spaced)):
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                return parse(candidate)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+    return None
+
+
+def grids_of(nested: Any, where: str) -> list[Grid]:
+    """The mazes of a nested list: one `[H][W]` or `[H]` strings, or several of these.
+
+    Raises:
+      ValueError: another form, or rows of different lengths.
+    """
+    if _depth(nested) == 3:
+        return [grid for one in nested for grid in grids_of(one, where)]
+    rows = [list(row) if isinstance(row, (list, tuple, str)) else [row] for row in nested]
+    if not rows or _depth(nested) > 2 or (_depth(nested) == 1 and not isinstance(nested[0], str)):
+        raise ValueError(
+            f"{where} holds a list that is no maze; write a list of rows, each a list of cells or "
+            "a string."
+        )
+    cells = [[_symbol(cell) for cell in row] for row in rows]
+    _check_lengths(cells, where, 0)
+    return [Grid(_array(cells), where, how="a list of rows")]
+
+
+def _depth(nested: Any) -> int:
+    return 1 + max(map(_depth, nested), default=0) if isinstance(nested, (list, tuple)) else 0
+
+
+def _symbol(cell: Any) -> str:
+    """A cell of a list as one symbol: 1 and True are '1', '' and None a space."""
+    if cell is None or cell == "":
+        return " "
+    if isinstance(cell, (bool, np.bool_)):
+        return str(int(cell))
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip() or " "
+
+
+# --- Drawings -------------------------------------------------------------------------------------
+
+
+def _read(lines: list[str], where: str, first: int) -> Grid:
+    """One maze from its lines, the first of them number `first`."""
+    for separator, name in (("\t", "tabs"), (",", "commas"), (";", "semicolons")):
+        if any(separator in line.strip() for line in lines):
+            cells = [_split(line, separator) for line in lines]
+            _check_lengths(cells, where, first, f" (cells between {name})")
+            return Grid(_array(cells), where, first, f"cells between {name}")
+    if (table := _table(lines)) is not None:
+        _check_lengths(table, where, first, " (cells between bars)")
+        return Grid(_array(table), where, first, "cells between bars")
+    lines, padded = _even(lines, where, first)
+    if "_" in "".join(lines) and UPRIGHT & set("".join(lines)) and "#" not in "".join(lines):
+        raise ValueError(
+            f"{where}: the maze that begins in line {first} draws floors with _ between bars, "
+            "which cannot be told from free cells; draw walls between cells as +---+, or each cell "
+            "as one character, # or a dot."
+        )
+    rows, how = _cells(lines)
+    notes = [how] if how else []
+    if padded:
+        notes.append(f"{padded} lines filled up with spaces" if padded > 1 else "a line filled up")
+    return Grid(_array(rows), where, first, "; ".join(notes))
+
+
+def _split(line: str, separator: str) -> list[str]:
+    cells = line.strip("\n").split(separator)
+    if separator != "\t":
+        cells = line.strip().removesuffix(separator).split(separator)
+    return [cell.strip().strip("\"'") or " " for cell in cells]
+
+
+def _table(lines: list[str]) -> list[list[str]] | None:
+    """The cells of a table with bars around each, as in Markdown; None if it is no table."""
+    plain = [line.strip() for line in lines]
+    ruled = [line for line in plain if set(line) <= set("|+-:=─━┼├┤┌┐└┘┬┴╔╗╚╝╠╣╦╩╬═ ")]
+    rows = [line for line in plain if line not in ruled and line[0] in UPRIGHT]
+    if not rows or len(rows) + len(ruled) != len(plain):
+        return None
+    bars = [[i for i, c in enumerate(row) if c in UPRIGHT] for row in rows]
+    columns = len(bars[0]) - 1
+    if columns < 2 or any(
+        len(b) != columns + 1 or row[-1] not in UPRIGHT for b, row in zip(bars, rows, strict=True)
+    ):
+        return None
+    cells = [
+        [row[a + 1 : b].strip() for a, b in zip(b_, b_[1:], strict=False)]
+        for row, b_ in zip(rows, bars, strict=True)
+    ]
+    if any(len(cell) > 1 for row in cells for cell in row):
+        return None
+    return [[cell or " " for cell in row] for row in cells]
+
+
+def _even(lines: list[str], where: str, first: int) -> tuple[list[str], int]:
+    """Lines of one length: without their indentation, with spaces that an editor cut off."""
+    indent = min(len(line) - len(line.lstrip(" ")) for line in lines)
+    if indent and all(line[indent : indent + 1] not in ("", " ") for line in lines):
+        lines = [line[indent:] for line in lines]
+    width = max(map(len, lines))
+    short = [line for line in lines if len(line) < width]
+    spaces = any(" " in line.strip(" ") for line in lines)
+    if short and spaces and not set(".·0") & set("".join(lines)):
+        return [line.ljust(width) for line in lines], len(short)
+    stripped = [line.rstrip(" ") for line in lines]
+    if short and len({*map(len, stripped)}) == 1:
+        return stripped, 0
+    _check_lengths(lines, where, first)
+    return lines, 0
+
+
+def _cells(lines: list[str]) -> tuple[list[str], str]:
+    """One character for each cell, and what was found about their form."""
+    height, width = len(lines), len(lines[0])
+    if width % 2 and width > 2 and height > 1 and _spaced(lines):
+        return [line[::2] for line in lines], "a space between cells"
+    if (gap := _thin_walls(lines)) > 2:
+        rows = [
+            "".join(line[i] + _merge(line[i + 1 : i + gap]) for i in range(0, width - 1, gap))
+            + line[-1]
+            for line in lines
+        ]
+        return rows, f"cells {gap - 1} characters wide between walls of lines"
+    if _framed(lines):
+        return lines, "a frame around one character for each cell"
+    if _doubled(lines):
+        pairs = [[line[i : i + 2] for i in range(0, width, 2)] for line in lines]
+        return ["".join(map(_merge, row)) for row in pairs], "two characters for each cell"
+    return lines, ""
+
+
+def _spaced(lines: list[str]) -> bool:
+    """Whether there is a space between all cells, rather than columns of free cells."""
+    if any(line[1::2].strip(" ") for line in lines):
+        return False
+    cells = [line[::2] for line in lines]
+    return any(" " not in row for row in cells)
+
+
+def _framed(lines: list[str]) -> bool:
+    """Whether lines with corners enclose the board."""
+    top, bottom = lines[0], lines[-1]
+    across = set(top[1:-1]) | set(bottom[1:-1])
+    sides = {line[0] for line in lines[1:-1]} | {line[-1] for line in lines[1:-1]}
+    corners = {top[0], top[-1], bottom[0], bottom[-1]}
+    return bool(
+        len(lines) > 2
+        and across
+        and across <= ACROSS
+        and sides
+        and sides <= UPRIGHT
+        and corners <= set(FRAMES)
+    )
+
+
+def _thin_walls(lines: list[str]) -> int:
+    """The distance of the corners of a maze whose walls are lines; 0 if there are no such walls.
+
+    A frame alone, without lines or corners inside, says nothing about the width of cells.
+    """
+    top, width = lines[0], len(lines[0])
+    inside = "".join(line[1:-1] for line in lines[1:-1])
+    if not (top[0] in CORNERS and len(lines) % 2 and len(lines) > 2):
+        return 0
+    if not (set(FRAMES) & set(inside) or CORNERS & set(top[1:-1] + lines[-1][1:-1])):
+        return 0
+    if set("#█X") & set(inside):
+        return 0
+    upright = CORNERS | UPRIGHT
+    return math.gcd(width - 1, *(i for line in lines for i, c in enumerate(line) if c in upright))
+
+
+def _doubled(lines: list[str]) -> bool:
+    """Whether each cell is two characters wide.
+
+    Pairs may match by chance in a maze of single characters, such as an open one. One of double
+    characters has side walls twice as thick as those above and below, or is drawn with blocks.
+    """
+    width = len(lines[0])
+    if width % 2 or not all(
+        _is_cell(line[i : i + 2]) for line in lines for i in range(0, width, 2)
+    ):
+        return False
+    symbols = set("".join(lines))
+    if symbols & PICTORIAL:
+        return True
+    wall = lines[0][0]
+    enclosed = all(line[:2] == line[-2:] == 2 * wall for line in lines)
+    flat = lines[0] == lines[-1] == width * wall
+    thick = len(lines) > 2 and lines[1] != lines[0] and lines[-2] != lines[-1]
+    return enclosed and flat and thick and wall not in " ."
+
+
+def _is_cell(pair: str) -> bool:
+    """Whether two characters can be one cell: twice the same, or a letter beside a free one."""
+    first, second = sorted(pair)
+    return first == second or (first in " .·" and (second.isalpha() or second in "@^$"))
+
+
+def _merge(cell: str) -> str:
+    """The character that a cell of several stands for: a letter if there is one, else a wall."""
+    marks = [c for c in cell if c.isalpha() or c in "@^$*•"]
+    if len(set(marks)) > 1 and len({c for c in marks if c not in "oO*•"}) > 1:
+        return cell  # two marks in one cell: no symbol has this meaning
+    lines = [c for c in cell if c in FRAMES or c in PICTORIAL or c == "#"]
+    return (marks or lines or list(cell.strip()) or list(cell))[0]
+
+
+def _array(rows: Sequence[Sequence[str]]) -> np.ndarray:
+    return np.array([list(row) for row in rows], dtype=object)
+
+
+def _check_lengths(rows: Sequence[Sequence[str]], where: str, first: int, note: str = "") -> None:
+    """Raises a ValueError that names the first row of another length than row 1."""
+    unit = "cells" if note or not first else "characters"
+    for number, row in enumerate(rows):
+        if len(row) != len(rows[0]):
+            place = f"line {first + number}" if first else f"row {number + 1}"
+            begin = f"line {first}" if first else "row 1"
+            raise ValueError(
+                f"{where}, {place} has {len(row)} {unit}, but {begin} has {len(rows[0])}{note}; "
+                "all rows of a maze must have the same length."
+                + (" Spaces at the end count: write free cells as dots." if unit != "cells" else "")
+            )

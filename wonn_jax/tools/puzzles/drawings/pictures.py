@@ -1,0 +1,78 @@
+"""Mazes as pictures: one pixel for each cell, or one block of pixels."""
+
+import io
+import math
+
+import numpy as np
+
+from wonn_jax.tools.puzzles.drawings.cells import Grid
+
+MAX_PIXELS = 64_000_000
+
+
+def read_picture(data: bytes, where: str) -> Grid:
+    """The maze of a picture: dark walls, light free cells, start and goal in colour.
+
+    Raises:
+      ValueError: not a picture, or one without cells of one size.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"it has {image.width}×{image.height} pixels, too many for a maze")
+            layered = Image.new("RGBA", image.size, "white")
+            layered.alpha_composite(image.convert("RGBA"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{where} is not a picture that can be read ({error}).") from error
+    return grid_of_pixels(np.asarray(layered.convert("RGB")), where)
+
+
+def grid_of_pixels(pixels: np.ndarray, where: str) -> Grid:
+    """The symbols of colours `[H, W, 3]` from 0 to 255; see `read_picture`.
+
+    The green coloured cell is the start and the red one the goal; of other colours, the first in
+    reading order is the start. Coloured areas of several cells, such as a path, are free.
+
+    Raises:
+      ValueError: no cells of one size.
+    """
+    kinds = _kinds(pixels[..., :3].astype(int))
+    side = _side(kinds)
+    if side > 1:  # the colour of a cell is that of its middle
+        kinds = kinds[side // 2 :: side, side // 2 :: side]
+        pixels = pixels[side // 2 :: side, side // 2 :: side]
+    symbols = np.where(kinds == 0, "#", ".").astype(object)
+    coloured = np.argwhere(kinds > 1)
+    hues = {tuple(place): int(kinds[tuple(place)]) for place in coloured}
+    alone = [p for p in hues if list(hues.values()).count(hues[p]) == 1]
+    if len(alone) == 2:
+        first, second = sorted(alone)
+        if hues[second] == _GREEN or (hues[first] == _RED and hues[second] != _GREEN):
+            first, second = second, first
+        symbols[first], symbols[second] = "S", "G"
+    size = "a pixel" if side == 1 else f"{side}×{side} pixels"
+    return Grid(symbols, where, how=f"a picture, {size} for each cell", pictorial=True)
+
+
+_RED, _GREEN = 2, 4
+
+
+def _kinds(pixels: np.ndarray) -> np.ndarray:
+    """0 dark, 1 light, 2 to 7 the hues from red on, in sixths of the circle, `[H, W]`."""
+    high, low = pixels.max(-1), pixels.min(-1)
+    grey = (high + low) // 2 > 127
+    colourful = (high - low) > 60
+    red, green, blue = (pixels[..., i] for i in range(3))
+    hue = np.degrees(np.arctan2(math.sqrt(3) * (green - blue), 2.0 * red - green - blue)) % 360
+    sixth = 2 + ((hue + 30) // 60).astype(int) % 6
+    return np.where(colourful, sixth, grey.astype(int))
+
+
+def _side(kinds: np.ndarray) -> int:
+    """Pixels on a side of each cell: the common divisor of all runs of one colour."""
+    height, width = kinds.shape
+    rows = np.flatnonzero((kinds[1:] != kinds[:-1]).any(1)) + 1
+    columns = np.flatnonzero((kinds[:, 1:] != kinds[:, :-1]).any(0)) + 1
+    return math.gcd(height, width, *rows.tolist(), *columns.tolist())
