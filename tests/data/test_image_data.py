@@ -182,6 +182,9 @@ def test_an_array_source_survives_pickling():
     ("changes", "message"),
     [
         ({"images": np.zeros((5, 4, 4, 3), np.float32)}, r"float32 \[5, 4, 4, 3\].*uint8"),
+        ({"images": np.zeros((5, 4, 4, 3), np.uint16)}, r"images // 257"),
+        ({"images": np.zeros((5, 4, 4, 3), np.float32)}, r"\(255 \* images\).round"),
+        ({"images": np.zeros((5, 3, 4, 4), np.uint8)}, r"transpose\(0, 2, 3, 1\)"),
         ({"images": np.zeros((5, 4, 4, 1), np.uint8)}, r"uint8 \[5, 4, 4, 1\]"),
         ({"images": np.zeros((5, 4, 4), np.uint8)}, r"uint8 \[5, 4, 4\]"),
         ({"labels": [0.0, 1, 2, 1, 0]}, r"labels float64 \[5\].*integers"),
@@ -708,11 +711,84 @@ def test_a_class_list_chooses_and_numbers_folders(folders, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeffn03\nn01\n".encode(),
+        "n03\r\nn01\r\n".encode("utf-16"),
+        b"n03 goldfish, Carassius auratus\nn01 tench, Tinca tinca\n",
+        b"n03\tgoldfish\nn01,tench\n",
+        b"0 n03\n1 n01\n",
+        b"n03/\n'n01'\n",
+        b'["n03", "n01"]',
+        b'{"0": ["n03", "goldfish"], "1": ["n01", "tench"]}',
+    ],
+)
+def test_class_lists_as_people_have_them(folders, tmp_path, content):
+    (tmp_path / "list").write_bytes(content)
+    made = load_imagenet(folders, classes=2, class_list=tmp_path / "list")
+    assert made.classes == ("n03", "n01")
+
+
+def test_names_of_folders_with_spaces(folders, tmp_path):
+    for split in ("train", "val"):
+        (folders / split / "n03").rename(folders / split / "n01 two")
+    (tmp_path / "list").write_text("n01 two\nn01 one\n")
+    made = load_imagenet(folders, classes=2, class_list=tmp_path / "list")
+    assert made.classes == ("n01 two", "n01")
+
+
+def test_sixteen_bits_of_grey_are_scaled(folders):
+    place = folders / "train" / "n01"
+    ramp = np.linspace(0, 65535, 40).astype(np.uint16)[None].repeat(8, 0)
+    Image.fromarray(ramp).save(place / "n01_0.JPEG", "PNG")
+    Image.fromarray(ramp).save(place / "n01_1.png", "TIFF")
+    made = load_imagenet(folders)
+    for i in range(2):
+        image = made[i]["image"]
+        assert image[0, ::5, 0].tolist() == [0, 32, 65, 98, 130, 163, 196, 228]
+        assert abs(image.mean() - 127) < 1 and (image == image[..., :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "options", "expected"),
+    [
+        ("1", 1, {}, (255, 255, 255)),
+        ("LA", (40, 255), {}, (40, 40, 40)),
+        ("LA", (40, 0), {}, (255, 255, 255)),
+        ("RGBA", (200, 0, 0, 0), {}, (255, 255, 255)),
+        ("RGBA", (0, 0, 0, 51), {}, (204, 204, 204)),
+        ("P", 0, {}, (0, 0, 0)),
+        ("P", 0, {"transparency": 0}, (255, 255, 255)),
+        ("L", 9, {"transparency": 9}, (255, 255, 255)),
+    ],
+)
+def test_other_modes(mode, colour, options, expected):
+    file = io.BytesIO()
+    Image.new(mode, (3, 2), colour).save(file, "PNG", **options)
+    rgb = np.asarray(images.to_rgb(Image.open(file)))
+    assert rgb.shape == (2, 3, 3) and rgb.dtype == np.uint8
+    assert (rgb == expected).all()
+
+
+@pytest.mark.parametrize(("mode", "message"), [("F", "floating-point"), ("I", "32-bit integers")])
+def test_modes_of_unknown_range_are_refused(mode, message):
+    file = io.BytesIO()
+    Image.new(mode, (3, 2), 1).save(file, "TIFF")
+    with pytest.raises(ValueError, match=f"{message}.*range is unknown"):
+        images.to_rgb(Image.open(file))
+
+
+@pytest.mark.parametrize(
     ("text", "classes", "message"),
     [
-        ("n01\nn02\nn01\n", 3, "found 3 names, more than once: n01"),
+        ("n01\nn02\nn01\n", 3, "Lines 1 and 3 of the class list both name n01"),
         ("# nothing\n", 3, "found 0 names"),
-        ("n01\nn09\nn08\n", 3, "train does not have n08, n09 of the class list"),
+        (
+            "n01\nn09\nn08\n",
+            3,
+            r"does not have n09 \(line 2\), n08 \(line 3\) of the class",
+        ),
+        ("[1, {}]", 2, "list is no class list in JSON"),
         ("n01\nn02\n", 3, "list has 2 classes. Required: 3.*--config.data.classes=2"),
     ],
 )

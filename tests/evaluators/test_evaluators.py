@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from cards import card as card_file
@@ -13,7 +14,7 @@ from miniatures import Experiment, fresh_variables, miniature, random_batch
 from wonn_jax import config as registry
 from wonn_jax.config import register
 from wonn_jax.evaluators import PLAIN, accuracy, adaptive, voting
-from wonn_jax.evaluators.accuracy import EXAMPLES, VALUE, make_accuracy_step
+from wonn_jax.evaluators.accuracy import EXAMPLES, VALUE, ensemble, make_accuracy_step
 from wonn_jax.evaluators.adaptive import make_adaptive_step
 from wonn_jax.evaluators.run import run_eval
 from wonn_jax.evaluators.steps import steps_per_layer
@@ -184,3 +185,12 @@ def test_a_network_of_a_run_without_oscillators_cannot_be_voted_on():
     e = Experiment(residual(model=registry.to_dict(ResNetConfig(width=4, blocks=(1,)))))
     with pytest.raises(ValueError, match="'resnet' has no oscillators"):
         make_vote_step(e, 2)
+
+
+@pytest.mark.parametrize("gap", [3.0, 150.0, 1e4])
+def test_the_loss_of_an_ensemble_is_finite_for_confident_networks(gap):
+    """Two draws of two are sure of class 1, which is wrong; one of two is sure of class 0."""
+    agree = jnp.array([[[0.0, gap]], [[0.0, gap]]])
+    np.testing.assert_allclose(-ensemble(agree)[0, 0], np.logaddexp(0, gap), rtol=1e-6)
+    differ = jnp.array([[[0.0, gap]], [[gap, 0.0]]])
+    np.testing.assert_allclose(ensemble(differ), np.log(0.5) * np.ones((1, 2)), rtol=1e-6)

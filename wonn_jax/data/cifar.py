@@ -148,7 +148,7 @@ def load(
     if pictures.shape[1:] != _SHAPE or pictures.dtype != np.uint8:
         raise ValueError(
             f"{where}: found images {pictures.dtype} {list(pictures.shape)}. Required: uint8 "
-            "[N, 32, 32, 3], 0 to 255. Convert the images, or take the original archive."
+            f"[N, 32, 32, 3], 0 to 255. {images.conversion(pictures)} Or take the original archive."
         )
     names = ORIGINALS[name].classes
     if len(names) != classes:

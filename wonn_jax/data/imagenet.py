@@ -1,7 +1,7 @@
 """ImageNet and subsets of it, from class folders or TFDS."""
 
-import collections
 import dataclasses
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,12 @@ from pathlib import Path
 from wonn_jax.common.checks import at_least
 from wonn_jax.config import register
 from wonn_jax.data import images, source
+from wonn_jax.data.documents import decode
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")  # of image files, upper or lower case
+SUFFIXES = (
+    *(".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"),
+)
+"""Of image files, upper or lower case."""
 _TEST_FOLDERS = ("val", "validation", "test")  # the first that exists is read
 
 
@@ -62,7 +66,8 @@ def load(
         split: "train" or "test"; "test" is the validation set of ImageNet.
         classes: number of classes.
         class_list: text file with the names of the classes to keep (folders such as n01440764),
-            one per line, with comments after a #. Empty to keep all.
+            one per line, with comments after a #; words after the name are ignored, as in
+            synset_words.txt. Or JSON: a list, or ImageNet's class index. Empty to keep all.
         damaged_limit: largest number of damaged images to tolerate in each loading process; see
             `images.DecodedSource`.
 
@@ -90,7 +95,7 @@ def load(
     names = {folder: _class_folders(folder) for folder in (train, test)}
     if wanted:
         for folder, found in names.items():
-            images.check_names(wanted, found, folder)
+            chosen = images.chosen_names(wanted, found, folder)
     elif names[train] != names[test]:
         only = [sorted(set(names[a]) - set(names[b])) for a, b in ((train, test), (test, train))]
         raise ValueError(
@@ -100,19 +105,19 @@ def load(
             "--config.data.class_list=FILE with the names to keep, one per line."
         )
     else:
-        wanted = names[train]
-        _check_count(len(wanted), classes, path)
+        chosen = names[train]
+        _check_count(len(chosen), classes, path)
     folder = train if split == "train" else test
     files, labels = [], []
-    for label, name in enumerate(wanted):
+    for label, name in enumerate(chosen):
         inside = _image_files(os.path.join(folder, name))
         files += [os.path.join(name, file) for file in inside]
         labels += [label] * len(inside)
-    return images.FolderSource("imagenet", split, folder, files, labels, wanted, damaged_limit)
+    return images.FolderSource("imagenet", split, folder, files, labels, chosen, damaged_limit)
 
 
 def _from_records(
-    path: str, split: str, classes: int, class_list: Sequence[str], damaged_limit: int
+    path: str, split: str, classes: int, class_list: Sequence[images.Line], damaged_limit: int
 ) -> images.RecordSource:
     # The test split of TFDS has no labels in some versions: prefer validation.
     records = ("train",) if split == "train" else ("validation", "test")
@@ -121,22 +126,39 @@ def _from_records(
     return result
 
 
-def _read_class_list(file: str) -> list[str]:
+def _read_class_list(file: str) -> list[images.Line]:
+    """The lines of a class list that name classes."""
     if not os.path.isfile(file):
         raise FileNotFoundError(
             f"{file} is not there. Required: a text file with one class name per line. Correct "
             "--config.data.class_list, or leave it out to keep all classes."
         )
-    with open(file, encoding="utf-8") as lines:
-        names = [line.split("#")[0].strip() for line in lines]
-    names = [name for name in names if name]
-    twice = [name for name, count in collections.Counter(names).items() if count > 1]
-    if twice or not names:
+    text = decode(Path(file).read_bytes(), file)
+    if text.lstrip().startswith(("{", "[")):
+        return _class_index(text, file)
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    names = [images.Line(number, line) for number, line in enumerate(lines, 1) if line]
+    if not names:
         raise ValueError(
-            f"{file}: found {len(names)} names, more than once: {images.some(twice)}. Required: "
-            "at least one name, each once. Correct the file of --config.data.class_list."
+            f"{file}: found 0 names. Required: at least one name. Correct the file of "
+            "--config.data.class_list."
         )
     return names
+
+
+def _class_index(text: str, file: str) -> list[images.Line]:
+    """The names in JSON: a list, or {"0": [folder, description], …} in the order of the labels."""
+    try:
+        found = json.loads(text)
+        if isinstance(found, dict):
+            found = [found[key] for key in sorted(found, key=int)]
+        names = [item if isinstance(item, str) else item[0] for item in found]
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"{file} is no class list in JSON ({error}). Required: a list of names, or "
+            '{"0": ["n01440764", "tench"], …}; or a text file with one class name per line.'
+        ) from error
+    return [images.Line(number, str(name)) for number, name in enumerate(names, 1)]
 
 
 def _check_count(found: int, classes: int, where: str) -> None:

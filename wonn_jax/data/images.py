@@ -8,11 +8,12 @@ import io
 import logging
 import math
 import os
+import re
 import struct
 import threading
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -192,7 +193,7 @@ def _check_arrays(images: np.ndarray, labels: np.ndarray, classes: int, where: s
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise ValueError(
             f"{where}: found images {images.dtype} {list(images.shape)}. Required: uint8 "
-            "[N, H, W, 3], 0 to 255. Convert with numpy.uint8, and put the channels last."
+            f"[N, H, W, 3], 0 to 255. {conversion(images)}"
         )
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
@@ -214,6 +215,47 @@ def _check_arrays(images: np.ndarray, labels: np.ndarray, classes: int, where: s
             f"{len(labels)} labels are out of range). Required: 0 to {classes - 1}. Set "
             "--config.data.classes to the number of classes of the data, or take other data."
         )
+
+
+def conversion(images: np.ndarray) -> str:
+    """What to type to make images of arrays of another type or shape."""
+    ways = []
+    if images.dtype == np.uint16:
+        ways.append("(images // 257).astype(numpy.uint8), if they go to 65535")
+    elif images.dtype.kind == "b":
+        ways.append("images.astype(numpy.uint8) * 255")
+    elif images.dtype.kind == "f":
+        ways.append("(255 * images).round().astype(numpy.uint8), if they go from 0 to 1")
+    elif images.dtype != np.uint8:
+        ways.append("images.astype(numpy.uint8), if they go from 0 to 255")
+    if images.ndim == 4 and images.shape[3] != 3 and images.shape[1] == 3:
+        ways.append("images.transpose(0, 2, 3, 1), to put the channels last")
+    elif images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 1):
+        ways.append("numpy.repeat(images.reshape(*images.shape[:3], 1), 3, -1), to make grey RGB")
+    return f"Convert with {', and '.join(ways)}." if ways else "Put the channels last."
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An opened picture of any kind as RGB with 8 bits a channel.
+
+    16 bits of grey are scaled to 8, as Pillow does with 16 bits of colour; what is transparent is
+    shown on white. The orientation in EXIF is not applied, as in other readers of ImageNet.
+
+    Raises:
+      ValueError: a kind without a known range (32 bits, floating point), or that cannot be shown
+        as RGB.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535) // 257
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise ValueError(f"it has {kind}, whose range is unknown; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        return white.convert("RGB")
+    return image.convert("RGB")
 
 
 class DecodedSource(ImageSource):
@@ -268,7 +310,7 @@ class DecodedSource(ImageSource):
                     return image, label
                 try:
                     with Image.open(io.BytesIO(image)) as opened:
-                        return opened.convert("RGB"), label
+                        return to_rgb(opened), label
                 except _DAMAGE as error:
                     self._note(candidate, str(error))
             if len(self._damaged) > self._damaged_limit:
@@ -353,8 +395,9 @@ class RecordSource(DecodedSource):
         split: "train" or "test".
         folder: the folder that contains dataset_info.json.
         records: possible names of the split in TFDS; the first that exists is read.
-        class_list: names of the classes to keep, in the order of their labels; empty for all, in
-            the order of TFDS. Selecting classes reads every record of the split once.
+        class_list: lines that name the classes to keep (see `chosen_names`), in the order of
+            their labels; empty for all, in the order of TFDS. Selecting classes reads every
+            record of the split once.
         damaged_limit: largest number of damaged images to tolerate; see `DecodedSource`.
 
     Raises:
@@ -367,7 +410,7 @@ class RecordSource(DecodedSource):
         split: str,
         folder: str,
         records: Sequence[str],
-        class_list: Sequence[str] = (),
+        class_list: "Sequence[Line]" = (),
         damaged_limit: int = 0,
     ):
         builder = tfds.builder_from_directory(folder)
@@ -383,8 +426,7 @@ class RecordSource(DecodedSource):
         decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
         self._data = builder.as_data_source(self._records, decoders=decoders)
         names = list(label.names or map(str, range(label.num_classes)))
-        check_names(class_list, names, folder)
-        classes = class_list or names
+        classes = chosen_names(class_list, names, folder) or names
         self._numbers = {names.index(wanted): number for number, wanted in enumerate(classes)}
         self._kept = np.arange(len(self._data))
         if class_list:
@@ -436,15 +478,44 @@ class RecordSource(DecodedSource):
         return record["image"], self._numbers[record["label"]]
 
 
-def check_names(wanted: Sequence[str], names: Sequence[str], where: str) -> None:
-    """Raises a ValueError if a wanted class is not among the `names` of the classes in `where`."""
-    missing = sorted(set(wanted) - set(names))
+class Line(NamedTuple):
+    """A line of a class list: its number, from 1, and its text."""
+
+    number: int
+    text: str
+
+
+def chosen_names(lines: Sequence[Line], names: Sequence[str], where: str) -> list[str]:
+    """The classes that lines name: all of a line, its first word, or its second.
+
+    So 'n01440764', 'n01440764 tench, Tinca tinca' and '0 n01440764' name the same; whole lines
+    come first, since names of folders may have spaces.
+
+    Raises:
+      ValueError: a line names none of the classes `names` of `where`, or one for the second time.
+    """
+    known = set(names)
+    chosen: dict[str, int] = {}
+    missing: list[str] = []
+    for number, text in lines:
+        words = re.split(r"[\s,;:]+", text, maxsplit=2)[:2]
+        name = next((c.strip("\"'/") for c in (text, *words) if c.strip("\"'/") in known), None)
+        if name is None:
+            missing.append(f"{text:.40} (line {number})")
+        elif name in chosen:
+            raise ValueError(
+                f"Lines {chosen[name]} and {number} of the class list both name {name}. Required: "
+                "each class once. Correct the file of --config.data.class_list."
+            )
+        else:
+            chosen[name] = number
     if missing:
         raise ValueError(
             f"{where} does not have {some(missing)} of the class list. Required: all of its "
-            f"{len(wanted)} classes. Correct the file of --config.data.class_list, or copy what "
+            f"{len(lines)} classes. Correct the file of --config.data.class_list, or copy what "
             "is missing."
         )
+    return list(chosen)
 
 
 def some(names: Sequence[str]) -> str:

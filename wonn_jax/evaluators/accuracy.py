@@ -1,6 +1,7 @@
 """Accuracy and the other metrics of a task: every example counts once, sums are divided once."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -121,6 +122,14 @@ class Accuracy:
         return results
 
 
+def ensemble(logits: Array) -> Array:
+    """Log of the mean probability `[..., classes]` of the draws `[K, ..., classes]`.
+
+    In logarithms: the probability of a class is 0 in float32 where another is 104 ahead.
+    """
+    return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - math.log(len(logits))
+
+
 def make_accuracy_step(experiment: Experiment, draws: int = 1) -> jax.stages.Wrapped:
     """The compiled step `(variables, batch) -> (counts, predictions)`.
 
@@ -145,7 +154,7 @@ def make_accuracy_step(experiment: Experiment, draws: int = 1) -> jax.stages.Wra
             sums = {f"{VALUE}{n}": (x[draw] * weight).sum() for n, x in values.items()}
             count |= sums | {f"{VALUE}{EXAMPLES}": weight.sum()}
         if draws > 1:
-            counts.append(task.counts(jnp.log(jax.nn.softmax(logits).mean(0)), batch))
+            counts.append(task.counts(ensemble(logits), batch))
         return counts, logits[0].argmax(-1)
 
     def merge(found):
