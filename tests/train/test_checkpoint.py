@@ -1,5 +1,7 @@
 """Checkpoints alone; `test_resume.py` tests them in whole runs."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -206,3 +208,39 @@ def test_a_failed_write_is_an_error_with_advice(tmp_path, monkeypatch):
             with pytest.raises(OSError, match=r"No space left.*The earlier ones \(1\) are intact"):
                 saved.save(2, state(2.0), {})
         assert saved.steps() == [1]
+
+
+def test_a_checkpoint_under_another_name_is_damaged(tmp_path):
+    with Checkpoints(tmp_path, keep=3) as saved:
+        saved.save(1, state(1.0), {})
+        saved.save(2, state(2.0), {})
+    shutil.copytree(tmp_path / "1", tmp_path / "3")
+    with Checkpoints(tmp_path, keep=3) as saved:
+        assert saved.restore(state(0.0)).step == 2
+        with pytest.raises(ValueError, match="3 is damaged .it is of step 1, under another name"):
+            saved.restore_step(3, state(0.0))
+
+
+@pytest.mark.parametrize(
+    "old, new", [("float32", "float16"), ("number", "numbed"), ("seed", "seel")]
+)
+def test_a_changed_description_is_damage(tmp_path, old, new):
+    with Checkpoints(tmp_path, keep=3) as saved:
+        for step in (1, 2):
+            saved.save(step, state(float(step)), {"seed": 1}, "number")
+    path = tmp_path / "2" / "meta" / "metadata"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with Checkpoints(tmp_path, keep=3) as saved:
+        assert saved.restore(state(0.0)).step == 1
+
+
+def test_what_is_no_folder_makes_room(tmp_path, caplog):
+    (tmp_path / "1").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "2").write_text("mine")
+    with Checkpoints(tmp_path, keep=3) as saved:
+        for step in (1, 2):
+            saved.save(step, state(float(step)), {})
+        saved.wait()
+        assert saved.steps() == [1, 2]
+    assert (tmp_path / "2.no-checkpoint").read_text() == "mine"
+    assert "which is no folder and so no checkpoint" in caplog.text

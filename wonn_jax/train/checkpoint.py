@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -96,6 +97,12 @@ def checksum(flat: Flat) -> str:
     return digest.hexdigest()
 
 
+def _about_checksum(meta: dict[str, Any]) -> str:
+    """SHA-256 of what a checkpoint says of itself."""
+    said = {name: value for name, value in meta.items() if name != "about"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 @functools.lru_cache(maxsize=1)
 def _replicate(mesh: Mesh) -> Any:
     return jax.jit(lambda arrays: arrays, out_shardings=NamedSharding(mesh, PartitionSpec()))
@@ -155,6 +162,7 @@ class Checkpoints:
             self.directory.mkdir(parents=True, exist_ok=True)
             for left in self.directory.glob("*.orbax-checkpoint-tmp*"):
                 log.warning("Removing the incomplete checkpoint %s.", left)
+            self._rename_strays()
         if writable:
             hosts.barrier(f"{self.directory.name} created")
         alone = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
@@ -168,6 +176,14 @@ class Checkpoints:
             ),
             item_names=("state", "meta"),
         )
+
+    def _rename_strays(self) -> None:
+        """Renames what has the name of a checkpoint but is none: files and dangling links."""
+        for path in list(self.directory.iterdir()):
+            if path.name.isdigit() and not path.is_dir():
+                other = path.with_name(f"{path.name}.no-checkpoint")
+                log.warning("Renaming %s, which is no folder and so no checkpoint.", path)
+                path.rename(other)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -229,6 +245,7 @@ class Checkpoints:
             "arrays": {name: _describe(x) for name, x in flat.items()},
             "checksum": checksum(flat),
         }
+        meta["about"] = _about_checksum(meta)
         saved = self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -353,6 +370,10 @@ class Checkpoints:
             meta = self._manager.restore(
                 step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
             )["meta"]
+            if "about" in meta and _about_checksum(meta) != meta["about"]:  # not in old runs
+                raise ValueError("the checksum of its description differs")
+            if meta.get("step", step) != step:
+                raise ValueError(f"it is of step {meta['step']}, under another name")
             arrays = {name: _empty(x) for name, x in meta["arrays"].items()}
             return _About(arrays, upgrade(meta["config"]), meta["data"], meta["checksum"])
 
