@@ -395,6 +395,8 @@ class _Loop:
         seconds = time.monotonic() - began
         if self.best:
             self.best.offer(step, results, state)
+        if self.config.eval.pictures:
+            self._draw(step, first)
         self.writer.write(step, "test", results)  # after all that resuming would have to repeat
         self.writer.time(step, "test", timing | {"seconds": seconds})
         right = [
@@ -402,8 +404,6 @@ class _Loop:
         ]
         noun = self.experiment.task.noun
         self.progress.say(f"step {step}: {noun} right {', '.join(right)} ({seconds:.1f} s)")
-        if self.config.eval.pictures:
-            self._draw(step, first)
         self.paused += time.monotonic() - stopped
         return results
 

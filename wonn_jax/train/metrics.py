@@ -50,7 +50,7 @@ class MetricWriter:
         self._metrics = LineFile(workdir / "metrics.jsonl", start)
         self._timing = LineFile(workdir / "timing.jsonl", start)
         if tensorboard:
-            from tensorboardX import SummaryWriter
+            from wonn_jax.train.scalars import SummaryWriter
 
             self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
 
