@@ -62,6 +62,27 @@ MOVES = {  # of the shortest path, and the shape
     "indented": ("    #####\n    #S G#\n    #####\n", 2, (3, 5)),
     "0 is the wall": ("0S0\n111\n0G0\n", 2, (3, 3)),
     "doubled blocks": ("██████████\n██S     ██\n██  ██G ██\n██████████\n", 3, (4, 5)),
+    "a drawn path": ("#####\n#SXX#\n###X#\n#EXX#\n#####\n", 6, (5, 5)),
+    "lines of code": ('"####",\n"#S.#",\n"#.G#",\n"####"\n', 2, (4, 4)),
+    "C": ("int maze[3][3] = {\n {2,0,0},\n {1,1,0},\n {3,0,0}\n};\n", 6, (3, 3)),
+    "JavaScript": ("const maze = [\n  [1,1,1,1],\n  [1,2,3,1], // row\n];\n", 1, (2, 4)),
+    "a size above": ("3 4\nS..#\n.#..\n..#G\n", 5, (3, 4)),
+    "words around": ("Example maze\n\n####\n#SG#\n####\n\nSome words follow.\n", 1, (3, 4)),
+    "a chessboard": ("  abcd\n1 ####\n2 #SG#\n3 ####\n", 1, (3, 4)),
+    "numbers above": ("   0 1 2 3\n0  # # # #\n1  # S G #\n2  # # # #\n", 1, (3, 4)),
+    "aligned numbers": ("  1   1   1\n  2   0   3\n  1   1   1\n", 2, (3, 3)),
+    "emoji": ("🌲🌲🌲\n🚶🌿🏁\n🌲🌲🌲\n", 2, (3, 3)),
+    "a quotation": ("> ####\n> #SG#\n> ####\n", 1, (3, 4)),
+    "corridors of two": ("+--+--+--+\n|S    |  |\n+  +  +  +\n|  |    G|\n+--+--+--+\n", 6, (5, 7)),
+    "a ruled table": ("+---+---+\n| S | # |\n+---+---+\n| . | G |\n+---+---+\n", 2, (2, 2)),
+    "bars between": ("S|.|#\n-+-+-\n.|.|G\n", 3, (2, 3)),
+    "a frame, spaces": ("+-------+\n| S . # |\n| . . G |\n+-------+\n", 3, (4, 5)),
+    "full width": ("＃＃＃＃＃\n＃Ｓ　Ｇ＃\n＃＃＃＃＃\n", 2, (3, 5)),
+    "a map of Moving AI": (
+        "type octile\nheight 3\nwidth 4\nmap\n@@@@\n@SG@\n@@@@\n",
+        1,
+        (3, 4),
+    ),
     "spaced, free cells blank": ("# # # #\n# S   #\n#   G #\n# # # #\n", 2, (4, 4)),
 }
 
@@ -85,14 +106,14 @@ def test_it_is_said_how_a_drawing_was_read(tmp_path):
 
 def test_given_signs(tmp_path):
     path = tmp_path / "maze.txt"
-    path.write_text("iw~o\n.~~.\n")
-    with pytest.raises(ValueError, match=r"maze.txt, line 1, column 2: 'w' is not .* --walls=w"):
+    path.write_text("iy~o\n.~~.\n")
+    with pytest.raises(ValueError, match=r"maze.txt, line 1, column 2: 'y' is not .* --walls=y"):
         PUZZLES["maze"].load(str(path))
-    signs = {"walls": "w", "free": "~", "start": "i", "goal": "o"}
+    signs = {"walls": "y", "free": "~", "start": "i", "goal": "o"}
     ((tokens,), _) = PUZZLES["maze"].load(str(path), **signs)
     np.testing.assert_array_equal(tokens, [[2, 0, 1, 3], [1, 1, 1, 1]])
-    with pytest.raises(ValueError, match="'w' is given two meanings"):
-        PUZZLES["maze"].load(str(path), walls="w", free="w")
+    with pytest.raises(ValueError, match="'y' is given two meanings"):
+        PUZZLES["maze"].load(str(path), walls="y", free="y")
 
 
 IMAGE = np.array([[0, 0, 0, 0], [0, 2, 1, 0], [0, 1, 3, 0], [0, 0, 0, 0]])

@@ -2,7 +2,6 @@
 
 import ast
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +10,14 @@ from typing import Any
 import numpy as np
 
 from wonn_jax.tools.puzzles.base import FRAMES
+from wonn_jax.tools.puzzles.drawings.lines import (
+    Line,
+    blocks,
+    numbered_lines,
+    without_captions,
+    without_labels,
+    without_size,
+)
 
 ACROSS = set("-─━═=")
 UPRIGHT = set("|│┃║")
@@ -29,6 +36,7 @@ class Grid:
       line: number of its first line there; 0 if it has no lines.
       how: what was found about the form of the drawing, for people.
       pictorial: whether it was a picture, whose symbols are ours.
+      notes: what was left out around it, for people.
     """
 
     symbols: np.ndarray
@@ -36,6 +44,7 @@ class Grid:
     line: int = 0
     how: str = ""
     pictorial: bool = False
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def begins(self) -> str:
@@ -58,19 +67,10 @@ def read_grids(text: str, where: str) -> list[Grid]:
     """
     if (nested := _literal(text)) is not None:
         return grids_of(nested, where)
-    grids: list[Grid] = []
-    lines: list[str] = []
-    first = 0
-    for number, line in enumerate([*text.replace("\ufe0f", "").split("\n"), ""], 1):
-        line = line.rstrip("\r\u2028")
-        if line.lstrip().startswith("```"):  # the fence of a block of code
-            continue
-        if line:
-            first = first if lines else number
-            lines.append(line)
-        elif lines:
-            grids.append(_read(lines, where, first))
-            lines = []
+    groups, captions = without_captions(blocks(numbered_lines(text)))
+    grids = [_read_group(group, where) for group in groups]
+    if captions:
+        grids[0].notes.append(f"without the words {captions[0]!r}")
     if not grids:
         raise ValueError(
             f"{where} holds no maze. A maze is drawn with walls # and free cells . or spaces, with "
@@ -82,20 +82,44 @@ def read_grids(text: str, where: str) -> list[Grid]:
 # --- Lists ----------------------------------------------------------------------------------------
 
 
+_NESTED = re.compile(r"""\[\s*[\[{('"]|\{\s*[{']|\{\s*"[^"]*"\s*,""")
+"""The beginning of a list of lists or of strings, in JSON, Python, JavaScript, C or Java."""
+
+
 def _literal(text: str) -> Any:
-    """The lists in a text of JSON, of Python or as NumPy prints them; None if it holds others."""
-    text = re.sub(r"^\s*\w+\s*=\s*", "", text).strip().rstrip(";")
-    text = re.sub(r"^(np\.|numpy\.)?array\((.*?)(,\s*dtype=[\w.]+)?\)$", r"\2", text, flags=re.S)
-    if not (text.startswith("[") and text.endswith("]")):
+    """The first list of lists or strings in a text of data or code; None if there is none."""
+    begin = _NESTED.search(text)
+    if not begin or re.search(r"^\s*[#X1.█]{3}", text[: begin.start()], flags=re.M):
         return None
-    spaced = re.sub(r"(?<=[\w.'\"])\s+(?=[\w'\"])", ", ", text)  # as NumPy prints rows
-    for candidate in (text, re.sub(r"\]\s*\[", "], [", spaced)):
-        for parse in (json.loads, ast.literal_eval):
-            try:
-                return parse(candidate)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                continue
+    code = _balanced(text[begin.start() :])
+    code = re.sub(r"//.*|#[^'\"\]]*$", "", code, flags=re.M)
+    brackets = str.maketrans("{}()", "[][]")
+    strings = r"('[^']*'|\"[^\"]*\")"
+    code = "".join(
+        part if i % 2 else re.sub(r"\b(true|false|null)\b", _python_word, part.translate(brackets))
+        for i, part in enumerate(re.split(strings, code))
+    )
+    spaced = re.sub(r"(?<=[\w.'\"])\s+(?=[-\w'\"])", ", ", code)  # as NumPy prints rows
+    for candidate in (code, re.sub(r"\]\s*\[", "], [", spaced)):
+        try:
+            return ast.literal_eval(candidate)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
     return None
+
+
+def _python_word(word: re.Match[str]) -> str:
+    return {"true": "True", "false": "False", "null": "None"}[word[0]]
+
+
+def _balanced(text: str) -> str:
+    """A text up to the bracket that closes its first one."""
+    depth = 0
+    for found in re.finditer(r"""'[^']*'|"[^"]*"|[\[{(]|[\]})]""", text):
+        depth += (found[0] in "[{(") - (found[0] in "]})")
+        if not depth:
+            return text[: found.end()]
+    return text
 
 
 def grids_of(nested: Any, where: str) -> list[Grid]:
@@ -135,6 +159,16 @@ def _symbol(cell: Any) -> str:
 # --- Drawings -------------------------------------------------------------------------------------
 
 
+def _read_group(group: list[Line], where: str) -> Grid:
+    """One maze from lines with nothing but a maze, its size and labels."""
+    group, size = without_size(group)
+    group, labelled = without_labels(group)
+    grid = _read([line.text for line in group], where, group[0].number)
+    grid.notes += [size] if size else []
+    grid.notes += ["without labels of rows and columns"] if labelled else []
+    return grid
+
+
 def _read(lines: list[str], where: str, first: int) -> Grid:
     """One maze from its lines, the first of them number `first`."""
     for separator, name in (("\t", "tabs"), (",", "commas"), (";", "semicolons")):
@@ -145,6 +179,8 @@ def _read(lines: list[str], where: str, first: int) -> Grid:
     if (table := _table(lines)) is not None:
         _check_lengths(table, where, first, " (cells between bars)")
         return Grid(_array(table), where, first, "cells between bars")
+    if (apart := _apart(lines)) is not None:
+        return Grid(_array(apart), where, first, "spaces between cells")
     lines, padded = _even(lines, where, first)
     if "_" in "".join(lines) and UPRIGHT & set("".join(lines)) and "#" not in "".join(lines):
         raise ValueError(
@@ -167,25 +203,36 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _table(lines: list[str]) -> list[list[str]] | None:
-    """The cells of a table with bars around each, as in Markdown; None if it is no table."""
-    plain = [line.strip() for line in lines]
-    ruled = [line for line in plain if set(line) <= set("|+-:=─━┼├┤┌┐└┘┬┴╔╗╚╝╠╣╦╩╬═ ")]
-    rows = [line for line in plain if line not in ruled and line[0] in UPRIGHT]
-    if not rows or len(rows) + len(ruled) != len(plain):
-        return None
+    """The cells of a table with bars between all columns; None if it is no table.
+
+    Rules are whole and have corners where the bars are: otherwise the bars are walls.
+    """
+    plain = [line.rstrip() for line in lines]
+    ruled = [line for line in plain if set(line) <= CORNERS | ACROSS | UPRIGHT | set(": ")]
+    rows = [line for line in plain if line not in ruled]
     bars = [[i for i, c in enumerate(row) if c in UPRIGHT] for row in rows]
-    columns = len(bars[0]) - 1
-    if columns < 2 or any(
-        len(b) != columns + 1 or row[-1] not in UPRIGHT for b, row in zip(bars, rows, strict=True)
-    ):
+    if not rows or not bars[0] or any(len(b) != len(bars[0]) for b in bars):
         return None
-    cells = [
-        [row[a + 1 : b].strip() for a, b in zip(b_, b_[1:], strict=False)]
-        for row, b_ in zip(rows, bars, strict=True)
-    ]
+    closed = all(row.strip()[0] in UPRIGHT and row[-1] in UPRIGHT for row in rows)
+    if len(bars[0]) < (3 if closed else 1) or not (closed or _alternate(rows)):
+        return None
+    for line in ruled:
+        joints = [i for i, c in enumerate(line) if c in CORNERS | UPRIGHT]
+        markdown = set(line) <= set("|-: ") and len(joints) == len(bars[0])
+        if not markdown and (" " in line.strip() or any(joints != b for b in bars)):
+            return None
+    if closed and not ruled and any(b != bars[0] for b in bars):
+        return None
+    cells = [re.split("[|│┃║]", row.strip()) for row in rows]
+    cells = [[c.strip() for c in (row[1:-1] if closed else row)] for row in cells]
     if any(len(cell) > 1 for row in cells for cell in row):
         return None
     return [[cell or " " for cell in row] for row in cells]
+
+
+def _alternate(rows: list[str]) -> bool:
+    """Whether every second character of all rows is a bar, and no other."""
+    return all(set(row[1::2]) <= UPRIGHT and not UPRIGHT & set(row[::2]) for row in rows)
 
 
 def _even(lines: list[str], where: str, first: int) -> tuple[list[str], int]:
@@ -218,6 +265,12 @@ def _cells(lines: list[str]) -> tuple[list[str], str]:
         ]
         return rows, f"cells {gap - 1} characters wide between walls of lines"
     if _framed(lines):
+        if (apart := _apart([line[1:-1] for line in lines[1:-1]])) is not None:
+            flat = lines[0][1] * (len(apart[0]) + 2)
+            side = lines[1][0]
+            return [flat, *(side + row + side for row in apart), flat], (
+                "a frame around cells with spaces between them"
+            )
         return lines, "a frame around one character for each cell"
     if _doubled(lines):
         pairs = [[line[i : i + 2] for i in range(0, width, 2)] for line in lines]
@@ -231,6 +284,15 @@ def _spaced(lines: list[str]) -> bool:
         return False
     cells = [line[::2] for line in lines]
     return any(" " not in row for row in cells)
+
+
+def _apart(lines: list[str]) -> list[str] | None:
+    """Cells with spaces between them, on a board where free cells are drawn; None for others."""
+    rows = [line.split() for line in lines]
+    symbols = {symbol for row in rows for symbol in row}
+    drawn = symbols & set(".·0_⬜□OoF🌿") and max(map(len, symbols)) == 1
+    even = len({*map(len, rows)}) == 1 and len(rows[0]) > 1
+    return ["".join(row) for row in rows] if drawn and even else None
 
 
 def _framed(lines: list[str]) -> bool:

@@ -10,10 +10,10 @@ from wonn_jax.tasks.maze import FREE, GOAL, START, WALL
 from wonn_jax.tools.puzzles.base import FRAMES
 from wonn_jax.tools.puzzles.drawings.cells import Grid
 
-WALLS = "#Xx█▓▒■⬛🧱%1" + FRAMES
-OPEN = " .·_⬜□░0Oo*•"
-STARTS = "SsAa@🟥🔴"
-GOALS = "GgEeFfBb🟩🟢🏁"
+WALLS = "#Xx█▓▒■⬛🧱🌲🌳🪨🟫🔲%1Ww▮" + FRAMES
+OPEN = " .·_⬜□░0Oo*•🌿🟦🟨🔳"
+STARTS = "SsAa@🟥🔴🚶🏃🐭🐁🐀🤖🧍😀☻☺🧑"
+GOALS = "GgEeFfBb🟩🟢🏁🧀🚩⚑🏆⭐🎯🚪💎🏠"
 PAIRS = ("@X", "@>", "BE", "PG", "PE", "PT", "ST", "SX", "SD", "^$", "23", "IO", "🟢🔴", "🟩🟥")
 """Start and goal where these two stand on a board once each and nothing else says where to go."""
 
@@ -58,10 +58,14 @@ def interpret(grid: Grid, marks: Marks = UNMARKED) -> Reading:
                 f"--walls={symbol} or --free={symbol}."
             )
     tokens = np.vectorize(meaning.__getitem__, otypes=[np.int32])(grid.symbols)
-    notes = [grid.how] if grid.how else []
+    notes = [grid.how] * bool(grid.how) + grid.notes
     if not (tokens == START).any() and not (tokens == GOAL).any():
         notes += _take_openings(tokens)
     _check_ends(grid, tokens)
+    if not any(marks) and (path := _drawn_path(grid, tokens, meaning)):
+        tokens[grid.symbols == path] = FREE
+        meaning = meaning | {path: FREE}
+        notes.append(f"{path} is a path drawn from start to goal")
     if not any(marks) and (inverse := _inverted(grid, tokens)) is not None:
         tokens, meaning = inverse, meaning | {"0": WALL, "1": FREE}
         notes.append("0 is a wall and 1 free, since the goal cannot be reached otherwise")
@@ -148,6 +152,17 @@ def _check_ends(grid: Grid, tokens: np.ndarray) -> None:
                     else f"Where other signs stand for it, say which: --{option}=SIGN."
                 )
             )
+
+
+def _drawn_path(grid: Grid, tokens: np.ndarray, meaning: dict[str, int]) -> str:
+    """The sign, otherwise of walls, that joins start and goal between other walls; '' if none."""
+    if _solvable(tokens):
+        return ""
+    walls = {s for s in set(grid.symbols.flat) if meaning[s] == WALL}
+    for symbol in sorted(walls & set("Xx+")) if len(walls) > 1 else ():
+        if _solvable(np.where(grid.symbols == symbol, FREE, tokens)):
+            return symbol
+    return ""
 
 
 def _inverted(grid: Grid, tokens: np.ndarray) -> np.ndarray | None:
