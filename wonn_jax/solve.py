@@ -1,8 +1,8 @@
-"""Solves mazes and Sudokus from text files: `python -m wonn_jax.solve maze FILE`.
+"""Solves mazes and Sudokus from files: `python -m wonn_jax.solve maze FILE`.
 
     python -m wonn_jax.solve maze FILE|- [--workdir=RUN] [--animate=out.gif] [--picture=out.png]
         [--walls=SIGNS --free=SIGNS --start=SIGN --goal=SIGN]
-    python -m wonn_jax.solve sudoku FILE|- [--workdir=RUN | --weights=FILE.pth]
+    python -m wonn_jax.solve sudoku FILE|- [--first=N] [--workdir=RUN | --weights=FILE.pth]
 
 Many ways of writing puzzles are understood (see `tools/puzzles`). Prints the answers and checks
 them by search. Exit status: 0 if all are solved, 1 if an answer is wrong, 2 if a puzzle cannot be
@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("task", choices=tuple(PUZZLES))
     parser.add_argument("file", help="puzzles, one or several; - reads standard input")
+    parser.add_argument("--first", type=int, default=0, help="how many puzzles; default: all")
     parser.add_argument("--workdir", type=Path, help="folder of a run; default: latest in runs/")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
     parser.add_argument("--use", default="ema", choices=("ema", "raw"), help="which weights")
@@ -68,12 +69,14 @@ def _signs(options: argparse.Namespace, puzzle: Puzzle) -> dict[str, str]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    for name, least in (("votes", 1), ("steps", 0), ("seed", 0)):
+    for name, least in (("votes", 1), ("steps", 0), ("seed", 0), ("first", 0)):
         if (value := getattr(options, name)) < least:
             raise ValueError(f"--{name}={value} must be at least {least}.")
     puzzle = PUZZLES[options.task]
     boards, origin = puzzle.load(options.file, **_signs(options, puzzle))
-    print(f"puzzles   {origin}")
+    if 0 < options.first < len(boards):
+        boards, origin = boards[: options.first], f"the first {options.first} of {origin}"
+    print(f"puzzles   {origin}", flush=True)
     for number, board in enumerate(boards, 1):
         puzzle.check_solvable(board, f"{puzzle.name} {number} of {len(boards)}")
     workdir = options.workdir or (Path() if options.weights else latest_run(puzzle.name))

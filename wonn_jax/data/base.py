@@ -7,6 +7,7 @@ from typing import ClassVar
 from wonn_jax.common.checks import at_least
 from wonn_jax.config import Component
 from wonn_jax.data.pipeline import Source
+from wonn_jax.data.source import GridSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,10 @@ class DataSet(Component):
         """Where the examples come from, for messages."""
         return self.path or self.name
 
+    def origin_of(self, source: Source) -> str:
+        """Where the examples of a split come from, for messages."""
+        return self.origin
+
     @property
     def folder(self) -> Path:
         """`dir` as a path."""
@@ -89,3 +94,6 @@ class BoardData(DataSet):
     @property
     def origin(self) -> str:
         return self.path or "generated"
+
+    def origin_of(self, source: Source) -> str:
+        return (source.origin if isinstance(source, GridSource) else "") or self.origin

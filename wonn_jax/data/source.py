@@ -10,7 +10,9 @@ import io
 import multiprocessing
 import os
 import warnings
+import zipfile
 from collections.abc import Callable, Generator, Iterator
+from typing import IO, Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -34,11 +36,13 @@ class GridSource:
         inputs: tokens, integer `[N, H, W]`, below 256.
         targets: classes, integer `[N, H, W]`, below 256; any value where not valid.
         valid: bool `[N, H, W]`, the cells that count in the loss and the metrics.
+        origin: where they come from, for people; "" if the configuration says all of it.
     """
 
-    def __init__(self, name: str, split: str, inputs, targets, valid):
+    def __init__(self, name: str, split: str, inputs, targets, valid, origin: str = ""):
         self.name = name
         self.split = split
+        self.origin = origin
         self._inputs = np.asarray(inputs, np.uint8)
         self._targets = np.asarray(targets, np.uint8)
         self._valid = np.asarray(valid, bool)
@@ -97,18 +101,22 @@ def check_request(name: str, split: str, train_examples: int, test_examples: int
         )
 
 
-def read_array(file: str) -> np.ndarray:
-    """The array of an .npy file.
+def read_array(file: str | IO[bytes], where: str = "") -> Any:
+    """The array of an .npy file, or the arrays by name of an .npz file.
+
+    Args:
+        file: its name, or the file itself.
+        where: its name for messages; "" if `file` is the name.
 
     Raises:
         ValueError: the file is damaged.
     """
     try:
         return np.load(file)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{file} cannot be read: {error}. Required: a whole .npy file of numbers. Copy or "
-            "write it again."
+            f"{where or file} cannot be read: {error}. Required: a whole .npy file of numbers. "
+            "Copy or write it again."
         ) from error
 
 

@@ -1,27 +1,30 @@
 """Sudoku: boards with 31 to 42 givens and one solution, as in the data set of SATNet.
 
-SATNet's files are read as they are; other data sets are generated and stored by TFDS. In this
-module a board is uint8 `[9, 9]` with digits 1 to 9, and 0 for a blank.
+Files in many forms are read (see `sudoku_formats`); other data sets are generated and stored by
+TFDS. In this module a board is uint8 `[9, 9]` with digits 1 to 9, and 0 for a blank.
 """
 
 import dataclasses
 import functools
 import os
-import pickle
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from wonn_jax.common.checks import at_least
 from wonn_jax.config import register
 from wonn_jax.data import source
 from wonn_jax.data.base import Augmentation, BoardData
+from wonn_jax.data.layouts import Part, parts_of
+from wonn_jax.data.sudoku_formats import Collection, read_part
 
 # Givens are 31 + Binomial(11, 0.47): 31 to 42, with mean 36.2, as in SATNet's data set.
 MIN_GIVENS, MAX_GIVENS, GIVENS_SHARE = 31, 42, 0.47
 
+GENERATED = {"train": 9000, "test": 1000}
+"""Boards of a split that are generated if no number is given."""
+
 _CHUNK_BOARDS = 256  # boards generated together; the boards of a seed depend on it
+_CHECKED = 2**15  # boards checked together
 _TRIALS = 1024  # puzzles, or search states, that the solver processes at a time
 
 _ALL = np.uint16(2**9 - 1)
@@ -33,7 +36,20 @@ _UNITS_OF = np.stack([np.flatnonzero(np.any(cell == _UNITS, axis=1)) for cell in
 
 
 def solutions(inputs: np.ndarray, limit: int = 2) -> np.ndarray:
-    """Number of solutions of each board, counted exactly up to `limit`.
+    """Number of solutions of each board, counted exactly up to `limit`; see `solve`.
+
+    Args:
+        inputs: digits, 0 for a blank, uint8 `[N, 9, 9]`.
+        limit: a board with this many solutions is not searched further.
+
+    Returns:
+        int `[N]`, from 0 to `limit`.
+    """
+    return solve(inputs, limit)[0]
+
+
+def solve(inputs: np.ndarray, limit: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Number of solutions of each board, counted exactly up to `limit`, and one of them.
 
     Depth-first search with propagation of naked and hidden singles: an undecided board branches
     at a cell with the fewest candidates until every branch is solved or contradictory.
@@ -43,9 +59,10 @@ def solutions(inputs: np.ndarray, limit: int = 2) -> np.ndarray:
         limit: a board with this many solutions is not searched further.
 
     Returns:
-        int `[N]`, from 0 to `limit`.
+        int `[N]`, from 0 to `limit`; and digits, uint8 `[N, 9, 9]`, all 0 without a solution.
     """
     found = np.zeros(len(inputs), int)
+    boards = np.zeros((len(inputs), 81), np.uint8)
     owner = np.arange(len(inputs))
     states = _candidates(inputs)
     while len(owner):
@@ -56,6 +73,7 @@ def solutions(inputs: np.ndarray, limit: int = 2) -> np.ndarray:
         open_cells = (top & (top - np.uint16(1))) != 0
         solved = (top != 0).all(axis=0) & ~open_cells.any(axis=0)
         np.add.at(found, top_owner[solved], 1)
+        boards[top_owner[solved]] = _decided(top[:, solved])
         branch = open_cells.any(axis=0) & (found[top_owner] < limit)
         top, top_owner, open_cells = top[:, branch], top_owner[branch], open_cells[:, branch]
         choices = np.where(open_cells, np.bitwise_count(top), 10)
@@ -69,7 +87,12 @@ def solutions(inputs: np.ndarray, limit: int = 2) -> np.ndarray:
         keep = found[owner] < limit
         if not keep.all():
             states, owner = states[:, keep], owner[keep]
-    return np.minimum(found, limit)
+    return np.minimum(found, limit), boards.reshape(-1, 9, 9)
+
+
+def _decided(states: np.ndarray) -> np.ndarray:
+    """The digits of candidates `[81, N]` that are one each, uint8 `[N, 81]`."""
+    return (np.bitwise_count(states - np.uint16(1)) + 1).T.astype(np.uint8)
 
 
 def _candidates(inputs: np.ndarray) -> np.ndarray:
@@ -201,7 +224,7 @@ def _complete(rng: np.random.Generator, count: int) -> np.ndarray:
         digits = states[cell, todo, None] & (np.uint16(1) << np.arange(9, dtype=np.uint16))
         pick = np.argmax((digits > 0) * (1 - rng.random(digits.shape)), axis=1)
         states[cell, todo] = np.uint16(1) << pick.astype(np.uint16)
-    return (np.bitwise_count(states - np.uint16(1)) + 1).T.reshape(-1, 9, 9).astype(np.uint8)
+    return _decided(states).reshape(-1, 9, 9)
 
 
 def validate(inputs: np.ndarray, labels: np.ndarray, where: str) -> None:
@@ -219,43 +242,85 @@ def validate(inputs: np.ndarray, labels: np.ndarray, where: str) -> None:
                 "inputs. Required: uint8 [N, 9, 9] for both, of the same boards. Pass digits with "
                 ".astype(numpy.uint8)."
             )
-        _check_cells(boards <= 9, where, f"{kind} with a digit above 9", "digits 0 to 9")
-    _check_cells(labels > 0, where, "a label with a blank cell", "a digit in every cell")
-    _check_units(inputs, where, "input")
-    _check_units(labels, where, "label")
-    _check_cells(
-        (inputs == 0) | (inputs == labels),
-        where,
-        "a label that contradicts a given",
-        "the digit of the input wherever it has one",
+    check(Collection(where, inputs, labels))
+
+
+def check(found: Collection) -> None:
+    """Raises a ValueError unless givens are consistent and the solutions of the file right.
+
+    A Sudoku of a text may have no solution beside it; one that is there must be complete, correct
+    and agree with the givens.
+    """
+    for start in range(0, len(found), _CHECKED):
+        _check(found[start : start + _CHECKED])
+
+
+def _check(found: Collection) -> None:
+    puzzle, label = ("input", "label") if found.lines is None else ("puzzle", "solution")
+    found.check_cells(found.inputs <= 9, f"{puzzle}s with a digit above 9", "digits 0 to 9")
+    _check_units(found, found.inputs, puzzle)
+    if found.labels is None:
+        return
+    absent = ~found.solved[:, None, None]
+    right = (found.labels <= 9), absent | (found.labels > 0)
+    found.check_cells(right[0], f"{label}s with a digit above 9", "digits 0 to 9")
+    found.check_cells(right[1], f"a {label} with a blank cell", "a digit in every cell")
+    _check_units(found, found.labels, label)
+    found.check_cells(
+        absent | (found.inputs == 0) | (found.inputs == found.labels),
+        f"a {label} that contradicts a given",
+        f"the digit of the {puzzle} wherever it has one",
     )
 
 
-def _check_cells(right: np.ndarray, where: str, found: str, required: str) -> None:
-    """Raises a ValueError that names board, row and column of the first False, `[N, 9, 9]`."""
-    if not right.all():
-        board, row, column = np.argwhere(~right)[0]
-        raise ValueError(
-            f"{where}: board {board} has {found} in row {row}, column {column} (counted from 0). "
-            f"Required: {required}. Look at inputs[{board}] and labels[{board}]; remove or "
-            "repair the board."
-        )
+def contradictory(inputs: np.ndarray) -> np.ndarray:
+    """Boards with a digit twice in a row, column or box, uint8 `[N, 9, 9]` to bool `[N]`."""
+    parts = [_twice(inputs[k : k + _CHECKED]) for k in range(0, len(inputs), _CHECKED)]
+    return np.concatenate([np.zeros(0, bool), *(twice.any(axis=0) for twice in parts)])
 
 
-def _check_units(boards: np.ndarray, where: str, kind: str) -> None:
+def _twice(boards: np.ndarray) -> np.ndarray:
+    """Digits, as bits, that are at least twice in a unit, uint16 `[27, N]`."""
+    return _tally(np.where(boards.reshape(-1, 81).T > 0, _candidates(boards), np.uint16(0)))[1]
+
+
+def _check_units(found: Collection, boards: np.ndarray, kind: str) -> None:
     """Raises a ValueError that names the first digit that is twice in a row, column or box."""
-    states = np.where(boards.reshape(-1, 81).T > 0, _candidates(boards), np.uint16(0))
-    _, twice = _tally(states)
+    twice = _twice(boards)
     if twice.any():
         board, unit = np.argwhere(twice.T)[0]
-        place = f"{('row', 'column', 'box')[unit // 9]} {unit % 9}"
+        place = f"{('row', 'column', 'box')[unit // 9]} {unit % 9 + found.base}"
         bits = int(twice[unit, board])
         digit = (bits & -bits).bit_length()
         raise ValueError(
-            f"{where}: board {board} has the digit {digit} twice in {place} of the {kind} "
-            "(counted from 0). Required: every digit at most once in a row, column and box. Look "
-            f"at {kind}s[{board}]; remove or repair the board."
+            f"{found.name(board)} has the digit {digit} twice in {place} of the {kind} (counted "
+            f"from {found.base}). Required: every digit at most once in a row, column and box. "
+            f"{found.advice(board)}"
         )
+
+
+def completed(found: Collection) -> np.ndarray:
+    """The solutions of checked Sudokus, uint8 `[N, 9, 9]`: the file's, or else the only one.
+
+    Raises:
+        ValueError: a Sudoku without a solution beside it has none, or several.
+    """
+    missing = np.flatnonzero(~found.solved)
+    if not len(missing):
+        assert found.labels is not None
+        return found.labels
+    labels = np.zeros_like(found.inputs) if found.labels is None else found.labels.copy()
+    for start in range(0, len(missing), _CHECKED):
+        chunk = missing[start : start + _CHECKED]
+        number, labels[chunk] = solve(found.inputs[chunk])
+        if (number != 1).any():
+            first = np.argmax(number != 1)
+            many = "several solutions, and the file gives none" if number[first] else "no solution"
+            raise ValueError(
+                f"{found.name(chunk[first])} has {many}. Required: one solution, or the right one "
+                f"beside the puzzle. {found.advice(chunk[first])}"
+            )
+    return labels
 
 
 def decode(inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -306,21 +371,17 @@ class SudokuBuilder(source.BoardBuilder):
 @register("sudoku")
 @dataclasses.dataclass(frozen=True)
 class Sudokus(BoardData):
-    """Sudoku boards, SATNet's arrays (`path`) or generated; `load` says more."""
+    """Sudoku boards, read from `path` or generated; `load` says more."""
 
-    train_examples: int = 9000
+    train_examples: int = 9000  # generated, or the first of `path`; 0: all of them
     test_examples: int = 1000
 
     @property
     def shape(self) -> tuple[int, int]:
         return 9, 9
 
-    def check(self) -> None:
-        super().check()
-        at_least(1, "data", self, "train_examples", "test_examples")
-
     def training_examples(self) -> int | None:
-        return self.train_examples
+        return None if self.path else self.train_examples or GENERATED["train"]
 
     def load(self, split: str, augment: Augmentation) -> source.GridSource:
         return load(
@@ -342,112 +403,104 @@ def load(
     test_examples: int = 1000,
     seed: int = 0,
 ) -> source.GridSource:
-    """Loads one split of Sudoku, SATNet's or generated.
+    """Loads one split of Sudoku, read or generated.
+
+    `path` is a file, a folder or a zip archive in a form of `sudoku_formats`: SATNet's arrays
+    (`features` and `labels`, .npy, .npz or .pt), HRM's layout
+    (`{train,test}/all__{inputs,labels}.npy`), csv files with names of columns (`quizzes` and
+    `solutions`, `puzzle` and `solution`, `question` and `answer`) or without, and others. Files or
+    folders whose names begin with `train` and `test` are these splits, of which at most
+    `train_examples` and `test_examples` boards are taken, the first ones. Of other files, the
+    first `train_examples` are for training and the next `test_examples` for the test. Where a file
+    gives no solution, the only one is computed.
 
     Args:
-        path: SATNet's arrays, `features` and `labels`, one-hot `[N, 9, 9, 9]`: a folder with
-            features.npy and labels.npy or features.pt and labels.pt, or an .npz file with both;
-            empty to generate, once, into `data_dir`.
+        path: of the boards; empty to generate them, once, into `data_dir`.
         data_dir: where TFDS keeps generated data sets. Not used with `path`.
-        split: "train" (the first `train_examples` boards of `path`) or "test" (the next
-            `test_examples`).
-        train_examples: number of boards.
-        test_examples: number of boards.
+        split: "train" or "test".
+        train_examples: number of boards; 0 for all of the split; of a file without splits, for all
+            that the test leaves; for 9000 that are generated.
+        test_examples: likewise; of a file without splits, 0 is a tenth, at most 1000.
         seed: seed of the generator. Not used with `path`.
 
     Raises:
         FileNotFoundError: a file of `path` does not exist.
         ImportError: .pt files cannot be read because PyTorch is not installed.
-        ValueError: the boards do not pass `validate`, or are too few.
+        ValueError: the boards do not pass `check`, are too few, or have no or several solutions
+            and the file gives none.
     """
-    source.check_request("sudoku", split, train_examples, test_examples)
+    source.check_request("sudoku", split, train_examples or 1, test_examples or 1)
     if path:
-        inputs, labels = _read(path)
-        if len(inputs) < train_examples + test_examples:
-            raise ValueError(
-                f"{path} has {len(inputs)} boards. Required: train_examples + test_examples = "
-                f"{train_examples} + {test_examples}. Set them to at most {len(inputs)} together."
-            )
-        test = slice(train_examples, train_examples + test_examples)
-        part = slice(train_examples) if split == "train" else test
-        inputs, labels = inputs[part], labels[part]
+        inputs, labels, origin = _read(path, split, train_examples, test_examples)
     else:
-        config = SudokuConfig(train_examples=train_examples, test_examples=test_examples, seed=seed)
+        config = SudokuConfig(
+            train_examples=train_examples or GENERATED["train"],
+            test_examples=test_examples or GENERATED["test"],
+            seed=seed,
+        )
         inputs, labels = source.prepared(SudokuBuilder, config, data_dir, split)
+        origin = ""
     decoded = decode(inputs, labels)
-    return source.GridSource("sudoku", split, decoded["input"], decoded["target"], decoded["valid"])
+    arrays = decoded["input"], decoded["target"], decoded["valid"]
+    return source.GridSource("sudoku", split, *arrays, origin=origin)
 
 
-def _read(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Validated inputs and labels of SATNet's files, digits, uint8 `[N, 9, 9]`."""
-    if path.endswith(".npz") and os.path.isfile(path):
-        with np.load(path) as file:
-            missing = {"features", "labels"} - set(file)
-            if missing:
-                raise ValueError(
-                    f"{path} holds the arrays {sorted(file)}. Required: features and labels. "
-                    "Write it with numpy.savez(path, features=..., labels=...)."
-                )
-            arrays = file["features"], file["labels"]
-    elif os.path.isfile(os.path.join(path, "features.npy")):
-        arrays = _read_pair(path, "npy", source.read_array)
-    elif os.path.isfile(os.path.join(path, "features.pt")):
-        arrays = _read_pair(path, "pt", _load_torch)
-    else:
+def _read(
+    path: str, split: str, train_examples: int, test_examples: int
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Inputs, labels, digits, uint8 `[N, 9, 9]`, and where they come from; see `load`."""
+    if not os.path.exists(path):
         raise FileNotFoundError(
-            f"{path} is neither an .npz file nor a folder with features.npy or features.pt. "
-            "Required: SATNet's features and labels in one of these forms. Use "
-            "--config.data.path=FILE_OR_FOLDER, or leave it out to generate boards."
+            f"{path} is neither an .npz file nor a folder nor any other file: it does not exist. "
+            "Required: Sudokus with their solutions. Use --config.data.path=FILE_OR_FOLDER, or "
+            "leave it out to generate boards."
         )
-    inputs = _digits(arrays[0], f"{path}, features", blanks=True)
-    labels = _digits(arrays[1], f"{path}, labels", blanks=False)
-    validate(inputs, labels, path)
-    return inputs, labels
+    parts, separate = parts_of(path, split)
+    found = _collections(tuple(parts), tuple(part.changed for part in parts))
+    total = sum(map(len, found))
+    start, stop = 0, (train_examples if split == "train" else test_examples) or total
+    if not separate:
+        test = test_examples or max(1, min(GENERATED["test"], total // 10))
+        train = train_examples or total - test
+        if train < 1 or train + test > total:
+            raise ValueError(
+                f"{path} has {total} boards. Required: train_examples + test_examples = "
+                f"{train_examples} + {test_examples}. Set them to at most {total} together, at "
+                "least one of each; or to 0, for a tenth of the boards in the test: "
+                "--config.data.train_examples=0 --config.data.test_examples=0."
+            )
+        start, stop = (0, train) if split == "train" else (train, train + test)
+    inputs, labels, origins = [], [], []
+    for collection in found:
+        part = collection[max(start, 0) : max(stop, 0)]
+        start, stop = start - len(collection), stop - len(collection)
+        if len(part):
+            check(part)
+            inputs.append(part.inputs)
+            labels.append(completed(part))
+            computed = int((~part.solved).sum())
+            origins.append(_origin(part, len(collection), computed))
+    if len(inputs) == 1:
+        return inputs[0], labels[0], origins[0]
+    return np.concatenate(inputs), np.concatenate(labels), "; ".join(origins)
 
 
-def _read_pair(
-    path: str, ending: str, read: Callable[[str], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    files = [os.path.join(path, f"{kind}.{ending}") for kind in ("features", "labels")]
-    if not os.path.isfile(files[1]):
-        raise FileNotFoundError(
-            f"{files[1]} is not there, though {files[0]} is. Required: both. Copy the labels of "
-            "the same boards next to the features."
-        )
-    return read(files[0]), read(files[1])
+def _origin(part: Collection, total: int, computed: int) -> str:
+    """Where boards come from, for people."""
+    notes = [part.how] if part.how else []
+    notes += [f"{len(part):,} of {total:,} boards"] if len(part) < total else []
+    notes += [f"{computed:,} solutions computed"] if computed else []
+    return part.where + (f" ({'; '.join(notes)})" if notes else "")
 
 
-def _load_torch(file: str) -> np.ndarray:
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            f"{file} is a PyTorch file and PyTorch is not installed. Required: PyTorch, or the "
-            'same arrays as .npy files. Type: pip install "wonn-jax[torch]"'
-        ) from error
-    try:
-        tensor = torch.load(file, map_location="cpu", weights_only=True)
-        return tensor.numpy()
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
-        raise ValueError(
-            f"{file} cannot be read: {error}. Required: one tensor, written with torch.save. Copy "
-            "or write it again."
-        ) from error
+@functools.lru_cache(maxsize=1)
+def _collections(
+    parts: tuple[Part, ...], changed: tuple[tuple[float, ...], ...]
+) -> list[Collection]:
+    """What files hold; the second split of the same files does not read them again.
 
-
-def _digits(one_hot: np.ndarray, where: str, *, blanks: bool) -> np.ndarray:
-    """From one-hot `[N, 9, 9, 9]` (row, column, digit - 1) to digits, uint8 `[N, 9, 9]`."""
-    if one_hot.ndim != 4 or one_hot.shape[1:] != (9, 9, 9):
-        raise ValueError(
-            f"{where}: found shape {list(one_hot.shape)}. Required: one-hot [N, 9, 9, 9] (row, "
-            "column, digit). Encode digits with (digits[..., None] == numpy.arange(1, 10))."
-        )
-    ones = (one_hot == 1).sum(axis=-1)
-    right = ((one_hot == 0) | (one_hot == 1)).all(axis=-1) & (ones <= 1)
-    _check_cells(
-        right if blanks else right & (ones == 1),
-        where,
-        "a cell that is not one-hot",
-        "a single 1 among zeros" + (", or all zeros for a blank" if blanks else ""),
-    )
-    return np.where(ones == 1, np.argmax(one_hot, axis=-1) + 1, 0).astype(np.uint8)
+    Args:
+        parts: the files.
+        changed: when, so that files that have changed since are read again.
+    """
+    return [read_part(part) for part in parts]

@@ -30,7 +30,8 @@ def run_eval(config: Config, workdir: Path, weights: str = "") -> dict[str, Any]
     source = config.data.load("test", config.augment)
     print(f"device   {device_line(experiment.mesh)}")
     print(f"weights  {origin}")
-    print(f"test     {data_line(source, experiment.task, config.data.origin)}", flush=True)
+    examples = data_line(source, experiment.task, config.data.origin_of(source))
+    print(f"test     {examples}", flush=True)
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
     about = {"weights": origin, "data": source.fingerprint, "seed": config.seed}

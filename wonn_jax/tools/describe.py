@@ -54,9 +54,10 @@ def mebibytes(value: float) -> str:
 def run_describe(config: Config) -> None:
     """Prints model, data and the compiler's account of the steps; trains and generates nothing."""
     data = config.data
-    examples = data.training_examples()
+    examples, origin = data.training_examples(), data.origin
     if data.path:
-        examples = len(data.load("train", config.augment))
+        source = data.load("train", config.augment)
+        examples, origin = len(source), data.origin_of(source)
     experiment = Experiment(config, examples).check()
     state = experiment.abstract_state()
     print(parameter_table(state.params))
@@ -65,7 +66,7 @@ def run_describe(config: Config) -> None:
     if examples is None:
         print(f"data     {data.origin}, {kind}, not looked at: there is no --config.data.path")
     else:
-        print(f"data     {examples:,} training {kind}, {data.origin}")
+        print(f"data     {examples:,} training {kind}, {origin}")
         print(f"length   {experiment.total:,} steps, {experiment.epoch:,} an epoch", flush=True)
     each = f", on each of {experiment.mesh.size} devices" * (experiment.mesh.size > 1)
     task, training = experiment.task, config.train

@@ -176,11 +176,11 @@ def _introduce(
     workdir: epath.Path,
 ) -> None:
     """Prints and writes down what the run is made of."""
-    task, origin = experiment.task, experiment.config.data.origin
+    task, settings = experiment.task, experiment.config.data
     print(parameter_table(state.params))
     print(f"device   {device_line(experiment.mesh)}")
-    print(f"train    {data_line(data.train, task, origin)}")
-    print(f"test     {data_line(data.test, task, origin)}")
+    print(f"train    {data_line(data.train, task, settings.origin_of(data.train))}")
+    print(f"test     {data_line(data.test, task, settings.origin_of(data.test))}")
     print(
         f"length   {experiment.total:,} steps of {experiment.config.train.batch_size} "
         f"{task.noun}, {experiment.epoch:,} an epoch"

@@ -1,4 +1,4 @@
-"""Sudokus: read as 81 cells, judged by a search for completions, shown in a terminal."""
+"""Sudokus: read from many forms, judged by a search for completions, shown in a terminal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from wonn_jax.data import sudoku
+from wonn_jax.data.layouts import parts_of
+from wonn_jax.data.sudoku_formats import Collection, read_part, read_text
 from wonn_jax.tasks.pictures import draw_digits, draw_sudoku
-from wonn_jax.tools.puzzles.base import FRAMES, Puzzle, Verdict
+from wonn_jax.tools.puzzles.base import Loaded, Puzzle, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +24,19 @@ class SudokuPuzzle(Puzzle):
 
     def read(self, text: str, where: str) -> list[np.ndarray]:
         return read_sudokus(text, where)
+
+    def load(self, file: str, **signs: str) -> Loaded:
+        """The Sudokus of a file, of standard input ('-'), or of a folder or archive.
+
+        Those forms are understood that are data sets too (see `data.sudoku_formats`); of one with
+        a test split, the boards of the test. Solutions beside the puzzles are checked.
+        """
+        found = [read_part(part) for part in parts_of(file)[0]]
+        boards = [board for collection in found for board in _checked(collection)]
+        origins = [_origin(x) for x in found]
+        if len(found) > 4:
+            origins = [f"{len(boards)} of {len(found)} files in {file}"]
+        return Loaded(boards, "; ".join(origins))
 
     def check_solvable(self, tokens: np.ndarray, name: str) -> None:
         if count_completions(tokens) == 0:
@@ -79,7 +94,7 @@ def completed(given: np.ndarray, classes: np.ndarray) -> np.ndarray:
 def read_sudokus(text: str, where: str) -> list[np.ndarray]:
     """Reads Sudokus: 81 characters a line, or nine lines of nine, with or without a frame.
 
-    Blanks are `.`, `0`, `_`, `*` or `x`; lines that begin with `#` are comments.
+    Many notations are understood: see `data.sudoku_formats.text`.
 
     Args:
       text: the Sudokus.
@@ -89,33 +104,29 @@ def read_sudokus(text: str, where: str) -> list[np.ndarray]:
       Digits `[9, 9]` of each, 0 for blanks.
 
     Raises:
-      ValueError: the number of cells is not a multiple of 81, an unknown character, or given
-        digits that contradict each other.
+      ValueError: the number of cells is not a multiple of 81, an unknown character, given digits
+        that contradict each other, or a wrong solution beside a Sudoku.
     """
-    cells: list[int] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith("#"):
-            continue
-        for column, character in enumerate(line, 1):
-            if character in "123456789":
-                cells.append(int(character))
-            elif character in ".0_*xX":
-                cells.append(0)
-            elif not (character.isspace() or character in FRAMES + ",;"):
-                raise ValueError(
-                    f"{where}, line {number}, column {column}: {character!r} is not a cell of a "
-                    "Sudoku. Cells are digits, or . 0 _ * x if blank."
-                )
-    if not cells or len(cells) % 81:
-        raise ValueError(
-            f"{where} holds {len(cells)} cells; a Sudoku has 81: one line of 81, or nine lines of "
-            "nine, with . or 0 for blanks."
-        )
-    boards = list(np.array(cells, np.int32).reshape(-1, 9, 9))
-    for number, board in enumerate(boards, 1):
-        if conflict := _conflict(board):
-            raise ValueError(f"{where}, Sudoku {number} contradicts itself: {conflict}.")
-    return boards
+    return _checked(read_text(text, where))
+
+
+def _checked(found: Collection) -> list[np.ndarray]:
+    """The boards of a collection, whose givens and solutions are right."""
+    wrong = sudoku.contradictory(found.inputs)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        conflict = _conflict(found.inputs[first])
+        raise ValueError(f"{found.name(first)} contradicts itself: {conflict}.")
+    sudoku.check(found)
+    return list(found.inputs.astype(np.int32))
+
+
+def _origin(found: Collection) -> str:
+    """How many Sudokus came from where, for people."""
+    solved = int(found.solved.sum())
+    notes = [found.how] if found.how else []
+    notes += [f"{solved} with solutions, which are correct"] if solved else []
+    return f"{len(found)} of {found.where}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def _conflict(board: np.ndarray) -> str:

@@ -1,0 +1,501 @@
+"""Sudokus in texts: grids of nine lines, or 81 characters, whatever stands around them.
+
+People draw frames in many ways and write blanks as dots, zeros, stars, dashes or spaces, with or
+without separators, labels, titles, comments, pencil marks, colours of a terminal, emoji. A text is
+read line by line: a line is a row of nine cells, a whole Sudoku, a part of a frame, or a title.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+Cells = list[int]
+"""The 81 cells of a Sudoku, row by row, 0 for a blank."""
+
+BLANKS = ".0_*xX?~"
+"""Characters of a blank cell; '-' is one more where it does not draw a frame."""
+
+_SIZES = (9, 10, 18, 81, 162)  # a row, also with a label; two rows; a Sudoku; two
+_CELL = re.compile(r"[0-9]?|[0-9]\.0*|[._*xX?~-]|u?[1-9]{1,9}")
+_NULL = re.compile(r"\b(?:null|none|nil|nan|n/a|na|undefined|empty)\b", re.IGNORECASE)
+_SEPARATORS = r"\s|,;:!\"'`\[\](){}<>/\\+="
+_RUN = re.compile(r"(?<![\w.*?~-])[\d._*xX?~-]{81}(?![\w.*?~-])")
+ANSWER = re.compile(
+    r"\b(?:solutions?|solved|answers?|outputs?|expected|lösung(?:en)?)\b", re.IGNORECASE
+)
+
+
+class Found(NamedTuple):
+    """A Sudoku in a text.
+
+    line: where it begins, counted from 1; 0 if that is not known.
+    puzzle: its cells.
+    solution: those of the solution that the text gives for it, if it gives one.
+    """
+
+    line: int
+    puzzle: Cells
+    solution: Cells | None = None
+
+
+def read_lines(text: str) -> list[Found]:
+    """The Sudokus in a text.
+
+    A title such as 'Solution' says that the next Sudoku is the solution of one before. Of cells
+    with pencil marks, those with one mark are digits, the others blank.
+
+    Args:
+      text: any of the notations above.
+
+    Raises:
+      ValueError: no Sudoku, or not only whole ones; the message names the line, and goes on after
+        the name of the file.
+    """
+    lines = _plain_lines(text)
+    # What a dash is shows only from all lines together: a frame, or a blank cell.
+    ways: list[Callable[[], list[Found]]] = [
+        lambda: _assemble(_parse(lines, dashes=False)),
+        lambda: _assemble(_parse(lines, dashes=True)),
+        lambda: _assemble(_parse(lines, dashes=True, bars=True)),
+        lambda: _read_stream(lines),
+        lambda: _read_spaces(lines),
+    ]
+    errors = []
+    for read in ways:
+        try:
+            return read()
+        except ValueError as error:
+            errors.append(error)
+    dashed = any(re.search(r"\d-|-\d", line) for _, line in lines)
+    raise errors[1 if dashed else 0]
+
+
+# --- Characters -----------------------------------------------------------------------------------
+
+_LIKE = {"|": "│┃║┆┇┊┋╎╏¦｜", "=": "─━═┄┅┈┉╌╍", ".": "·•・", "-": "–—−‐‑"}
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+class _Plain(dict[int, str]):
+    """Characters in the ASCII notation of this file, for `str.translate`."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = _plain(chr(code))
+        return self[code]
+
+
+def _plain(character: str) -> str:
+    """'5' for '５' and '⑤', '|' for '║', '=' for '─', '+' for '┼', '.' for '⬜' and '·'."""
+    if character.isascii():
+        return character
+    for meaning, group in _LIKE.items():
+        if character in group:
+            return meaning
+    if "\u2500" <= character <= "\u257f":
+        return "+"
+    digit = unicodedata.digit(character, None)
+    if digit is not None:
+        return str(digit)
+    kind = unicodedata.category(character)
+    if kind in ("Mn", "Me", "Cf"):  # what makes an emoji of a digit, and marks without a width
+        return ""
+    if kind in ("Zs", "So", "Sm"):
+        return " " if kind == "Zs" else "."
+    simple = unicodedata.normalize("NFKC", character)
+    return simple if len(simple) == 1 else character
+
+
+_PLAIN = _Plain()
+
+
+def _plain_lines(text: str) -> list[tuple[int, str]]:
+    """The numbered lines of a text in plain characters, without comments.
+
+    Of a text with a section [Puzzle], such as SadMan's, that section alone.
+    """
+    lines = _ANSI.sub("", text).translate(_PLAIN).splitlines()
+    name = re.compile(r"\s*\[\s*([A-Za-z]+)\s*\]\s*")
+    sections = any((m := name.fullmatch(line)) and m[1].lower() == "puzzle" for line in lines)
+    inside, found = not sections, []
+    for number, line in enumerate(lines, 1):
+        if sections and (title := name.fullmatch(line)):
+            inside = title[1].lower() == "puzzle"
+            line = title[1]
+        if inside:
+            found.append((number, line.partition("#")[0].rstrip(" ")))
+    return found
+
+
+# --- Lines ----------------------------------------------------------------------------------------
+
+
+class _Line(NamedTuple):
+    """What a line, or a part of one, is: 'title', 'frame', or 'cells', with what stands in them."""
+
+    number: int
+    kind: str
+    text: str = ""
+    cells: tuple[str, ...] = ()
+
+
+def _parse(lines: Iterable[tuple[int, str]], *, dashes: bool, bars: bool = False) -> list[_Line]:
+    """The meaning of lines.
+
+    Args:
+      lines: from `_plain_lines`.
+      dashes: whether '-' is a blank cell.
+      bars: whether nine of them alone are a frame nevertheless.
+    """
+    found: list[_Line] = []
+    for number, line in lines:
+        found += _parse_line(number, line, dashes, bars)
+    return found
+
+
+def _parse_line(number: int, line: str, dashes: bool, bars: bool) -> list[_Line]:
+    if not _RUN.search(line):  # HoDoKu has a plus before digits that were filled in
+        unmarked = re.sub(r"\+(?=[1-9._*xX?])", "", line)
+        line = unmarked if _RUN.search(unmarked) else line
+    runs = [m for m in _RUN.finditer(line) if set(m[0]) - set("-~")]
+    if runs:
+        _check_rest(number, _RUN.sub("", line))
+        before = line[: runs[0].start()] if len(runs) == 1 else ""
+        title = before if re.search(r"[=:>(]\s*[\"'\[]*$", before) else " "
+        whole = tuple("".join(m[0] for m in runs))
+        return [_Line(number, "title", title), _Line(number, "cells", cells=whole)]
+    title, rest = _unwrapped(line)
+    found = [_Line(number, "title", title)] if title else []
+    if _is_title(rest):
+        _check_rest(number, rest)
+        return [_Line(number, "title", rest)]
+    core = re.sub(rf"[{_SEPARATORS.replace('+=', '')}]", "", rest)
+    if not dashes and re.search(r"\d", core):
+        rest = re.sub(r"[.:'*+|]*-{3,}[-.:'*+|]*", " | ", rest)
+    if not core and not (rest.count("|") > 8 and _split(number, rest, dashes)):
+        return found
+    if _is_frame(core, dashes and not bars):
+        return [*found, _Line(number, "frame")]
+    cells = _split(number, rest, dashes)
+    if cells is None:
+        cells = _characters(number, line, rest, dashes)
+    return [*found, _Line(number, "cells", cells=cells)]
+
+
+def _check_rest(number: int, text: str) -> None:
+    """Raises a ValueError if a text that is no cells holds what was meant to be a Sudoku."""
+    for long in re.findall(r"[\d._*xX?-]{27,}", text):
+        if re.search(r"\d", long):
+            raise ValueError(_wrong_size(number, len(long)))
+
+
+def _unwrapped(line: str) -> tuple[str, str]:
+    """A line of a program without what stands around its cells, and the name before them."""
+    opening = re.compile(
+        r"\s*[\"']?[A-Za-z_][\w .\[\]*<>:]*[\"']?\s*[=:(]\s*(?=[\[{(\"']|[\w.]+\()"
+    )
+    title = ""
+    while match := opening.match(line):
+        title, line = title + match[0], line[match.end() :]
+    line = re.sub(r",?\s*dtype=.*$", "", line)
+    line = re.sub(r"^(\s*\|(?:[^|]*\|){9})\.\s*$", r"\1", line)  # the end of a row in LaTeX
+    line = re.sub(r"([\"'])([^\"']*)\1", lambda m: m[2] if m[2].strip() else ".", line)
+    line = re.sub(r"([\])}])[\s,;]*$", r"\1", _NULL.sub(".", line))
+    label = re.compile(r"\s*(?:r(?:ow)?\s*([1-9])|([A-I]))(?=[\s|:.)])[:.)]?(?=[^A-Za-z]*$)", re.I)
+    if match := label.match(line):
+        number = match[1] or str(ord(match[2].upper()) - ord("A") + 1)
+        line = number + " " + line[match.end() :]
+    return title, line
+
+
+def _is_title(line: str) -> bool:
+    """Whether a line has words, or at least more letters than cells."""
+    line = re.sub(r"\bu(?=[1-9]\b)", "", line)  # before digits that a player placed
+    letters = sum(c.isalpha() and c not in "xX" for c in line)
+    cells = sum(c in "123456789" + BLANKS for c in line)
+    names = {x.strip() for x in line.split(",")}  # of columns
+    return bool(re.search(r"[^\W\d_xX]{3}", line)) or letters > cells or len(names) > 80
+
+
+def _is_frame(core: str, dashes: bool) -> bool:
+    """Whether the characters of a line, without separators, draw a frame."""
+    if re.search(r"[^-=+~_*.]", core):
+        return False
+    if len(set(core)) == 1 and core[0] in BLANKS + "-" * dashes and len(core) in _SIZES:
+        return False
+    return bool(re.search(r"[-=+~]", core)) or (len(core) > 9 and set(core) in ({"_"}, {"*"}))
+
+
+def _split(number: int, line: str, dashes: bool) -> tuple[str, ...] | None:
+    """The cells of a line that has something between each of them and the next."""
+    outside = " []{}()\"'`*"
+    for delimiter in ("\t", ",", ";", r"\|", r"\|+"):
+        fields = re.split(delimiter, line)
+        if delimiter.startswith("\\"):
+            fields = fields[not fields[0].strip() :]
+            fields = fields[: len(fields) - (not fields[-1].strip())]
+        fields = [x.strip(outside) for x in fields]
+        if len(fields) in (82, 163):  # with the number of the row, or a separator at the end
+            rows = map(str, range(max(number - 2, 0), number + 1))
+            fields = fields[1:] if fields[0] in rows else fields[: len(fields) - (not fields[-1])]
+        if len(fields) in _SIZES and all(map(_CELL.fullmatch, fields)):
+            if delimiter.startswith("\\") and "-" in fields and not dashes:
+                continue
+            return tuple(fields)
+    tokens = re.split(rf"[{_SEPARATORS}{'' if dashes else '-'}]+", line)
+    tokens = [x.strip("*") or x[:1] for x in tokens if x]
+    if len(tokens) in _SIZES and all(map(_CELL.fullmatch, tokens)):
+        return tuple(tokens)
+    return None
+
+
+def _characters(number: int, line: str, rest: str, dashes: bool) -> tuple[str, ...]:
+    """The cells of a line in which each of them is one character."""
+    separators = re.compile(rf"[{_SEPARATORS}{'' if dashes else '-'}]")
+    cells = separators.sub("", rest)
+    if wrong := re.search(rf"[^\d{re.escape(BLANKS)}-]", cells):
+        column = line.find(wrong[0]) + 1
+        raise ValueError(f", line {number}" + wrong_character(column, wrong[0]))
+    return tuple(cells)
+
+
+def wrong_character(number: int, character: str, place: str = "column") -> str:
+    """What to say of a character that is no cell, after the name of the line."""
+    return (
+        f", {place} {number}: {character!r} is not a cell of a Sudoku. Cells are digits, or . 0 _ "
+        "* x ? - if blank."
+    )
+
+
+# --- Boards ---------------------------------------------------------------------------------------
+
+
+def _wrong_size(number: int, cells: int) -> str:
+    return (
+        f", line {number} has {cells} cells. Required: nine, a row, or 81, a whole Sudoku of 9×9, "
+        "with . or 0 for blanks."
+    )
+
+
+def _assemble(lines: list[_Line]) -> list[Found]:
+    """The Sudokus that rows, and lines with whole Sudokus, make.
+
+    Raises:
+      ValueError: there are none, or a line or Sudoku is not whole.
+    """
+    boards = _Boards()
+    rows: list[tuple[int, int, tuple[str, ...]]] = []  # line, number of frames before, cells
+    frames = 0
+    for line in [*lines, _Line(0, "title")]:
+        if line.kind == "frame":
+            frames += 1
+            continue
+        size = len(line.cells)
+        if size in (9, 10, 18):
+            rows.append((line.number, frames, line.cells))
+            continue
+        if size % 81:
+            raise ValueError(_wrong_size(line.number, size))
+        boards.add_rows(rows, line.number)
+        rows = []
+        if line.kind == "title":
+            boards.answers = bool(ANSWER.search(line.text))
+        else:
+            boards.add_line(line)
+    return boards.finish()
+
+
+class _Boards:
+    """Sudokus as they are found, in order."""
+
+    def __init__(self) -> None:
+        self.found: list[Found] = []
+        self.answers = False  # whether a title has announced solutions
+        self._marked: list[bool] = []  # which of them have pencil marks
+
+    def add(self, line: int, cells: Iterable[str], answers: bool = False) -> None:
+        """A Sudoku, or the solution of one before."""
+        cells = list(cells)
+        values = [_value(cell) for cell in cells]
+        if (answers or self.answers) and self.found and all(values):
+            open_ = [k for k, x in enumerate(self.found) if x.solution is None] or [-1]
+            fits = [k for k in open_ if _extends(self.found[k].puzzle, values)]
+            chosen = (fits or open_[-1:])[0]
+            self.found[chosen] = self.found[chosen]._replace(solution=values)
+        else:
+            self.found.append(Found(line, values))
+            self._marked.append(any(len(x) > 1 and x[1] != "." for x in cells))
+
+    def add_line(self, line: _Line) -> None:
+        """One or several whole Sudokus in a line; of two, a complete one may solve the other."""
+        cells = line.cells
+        boards = [cells[k : k + 81] for k in range(0, len(cells), 81)]
+        values = [[_value(x) for x in board] for board in boards]
+        if len(boards) == 2 and all(values[0]) and not all(values[1]):
+            boards, values = boards[::-1], values[::-1]
+        self.add(line.number, boards[0])
+        for board, value in zip(boards[1:], values[1:], strict=True):
+            self.add(line.number, board, answers=len(boards) == 2 and all(value))
+
+    def add_rows(self, rows: list[tuple[int, int, tuple[str, ...]]], end: int) -> None:
+        """Rows of nine cells each; of eighteen, if two Sudokus stand side by side.
+
+        Args:
+          rows: line, number of frames before it, and cells of each.
+          end: the line after them; 0 for the end of the text.
+        """
+        rows = _merged(_unlabelled(rows))
+        if rows and (wrong := next((x for x in rows if len(x[2]) != len(rows[0][2])), None)):
+            raise ValueError(_wrong_size(wrong[0], len(wrong[2])))
+        if rows and len(rows[0][2]) == 10:
+            raise ValueError(_wrong_size(rows[0][0], 10))
+        if len(rows) % 9:
+            first, number = rows[len(rows) // 9 * 9][0], len(rows) % 9
+            last = f" before line {end}, which is none" if end else ", and there is no more"
+            raise ValueError(
+                f": the Sudoku that begins in line {first} has {number} row{'s' * (number > 1)} of "
+                f"nine cells{last}. Required: nine rows."
+            )
+        for k in range(0, len(rows), 9):
+            line, _, cells = rows[k]
+            left = [x for row in rows[k : k + 9] for x in row[2][:9]]
+            right = [x for row in rows[k : k + 9] for x in row[2][9:]]
+            values = [[_value(x) for x in side] for side in (left, right)]
+            if right and not all(map(_is_consistent, values)):
+                raise ValueError(_wrong_size(line, 18))  # perhaps two rows of one Sudoku
+            self.add(line, left)
+            if right:
+                self.add(line, right, answers=all(values[1]) and _extends(*values))
+
+    def finish(self) -> list[Found]:
+        """All of them; pencil marks of a Sudoku that stands before them are left out."""
+        if not self.found:
+            raise ValueError(
+                " holds 0 cells. Required: 81 for each Sudoku, in one line or in nine lines of "
+                "nine, with . or 0 for blanks."
+            )
+        kept: list[Found] = []
+        for board, marked in zip(self.found, self._marked, strict=True):
+            if marked:  # programs copy the Sudoku, then how far it is solved, then the marks
+                while len(kept) > 1 and _extends(kept[-2].puzzle, kept[-1].puzzle):
+                    kept.pop()
+                if kept and _extends(kept[-1].puzzle, board.puzzle):
+                    continue
+            kept.append(board)
+        return kept
+
+
+def _value(cell: str) -> int:
+    """The digit of a cell; 0 if it is blank, has several pencil marks, or a player filled it in."""
+    digit = cell.partition(".")[0]
+    return int(digit) if len(digit) == 1 and digit.isdigit() else 0
+
+
+def _extends(puzzle: Cells, board: Cells) -> bool:
+    """Whether a board has all digits of a puzzle."""
+    return all(a in (0, b) for a, b in zip(puzzle, board, strict=True))
+
+
+def _is_consistent(board: Cells) -> bool:
+    """Whether no digit is twice in a row, column or box."""
+    units = [(("row", k // 9), ("column", k % 9), ("box", k // 27, k % 9 // 3)) for k in range(81)]
+    seen = [(unit, x) for x, places in zip(board, units, strict=True) if x for unit in places]
+    return len(set(seen)) == len(seen)
+
+
+def _unlabelled(
+    rows: list[tuple[int, int, tuple[str, ...]]],
+) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Rows without a line of column labels, labels of rows, and separators at the ends."""
+    labels = [tuple(map(str, range(a, a + 9))) for a in (0, 1)]
+    if len(rows) % 9:
+        rows = [x for x in rows if x[2][-9:] not in labels and any(x[2])]
+    wide = [x[2] for x in rows if len(x[2]) == 10]
+    if len(wide) == len(rows) and all(
+        tuple(x[0] for x in wide[k : k + 9]) in labels for k in range(0, len(wide), 9)
+    ):
+        return [(line, frame, cells[1:]) for line, frame, cells in rows]
+    return [
+        (line, frame, cells[:9] if len(cells) == 10 and not cells[9] else cells)
+        for line, frame, cells in rows
+    ]
+
+
+def _merged(
+    rows: list[tuple[int, int, tuple[str, ...]]],
+) -> list[tuple[int, int, tuple[str, ...]]]:
+    """One row for each three lines, of which the middle one has the digits, in large drawings."""
+    if len(rows) % 27 or any(any(row[2]) for k in (0, 2) for row in rows[k::3]):
+        return rows
+    framed = all(rows[k][1] == rows[k + 2][1] for k in range(0, len(rows), 3))
+    return rows[1::3] if framed else rows
+
+
+def _read_stream(lines: list[tuple[int, str]]) -> list[Found]:
+    """Sudokus whose cells, one character each, are broken into lines anywhere.
+
+    Raises:
+      ValueError: they are not so many, or digits contradict each other.
+    """
+    cells = []
+    for number, line in lines:
+        rest = _unwrapped(line)[1]
+        if not (_is_title(rest) or _is_frame(re.sub(rf"[{_SEPARATORS}]", "", rest), False)):
+            cells += [(number, cell) for cell in _characters(number, line, rest, dashes=False)]
+    if not cells or len(cells) % 81:
+        raise ValueError
+    found = [
+        Found(cells[k][0], [_value(x) for _, x in cells[k : k + 81]])
+        for k in range(0, len(cells), 81)
+    ]
+    if not all(_is_consistent(board.puzzle) for board in found):
+        raise ValueError
+    return found
+
+
+# --- Spaces ---------------------------------------------------------------------------------------
+
+
+def _read_spaces(lines: list[tuple[int, str]]) -> list[Found]:
+    """Sudokus whose blanks are spaces: where a digit stands says which cell it is.
+
+    Raises:
+      ValueError: they are not.
+    """
+    lines = [(n, "" if _is_title(s) else s.strip("\"',;")) for n, s in lines]
+    lines = [
+        (n, s) for n, s in lines if not (s.strip() and _is_frame(re.sub(r"[\s|]", "", s), False))
+    ]
+    if any(re.search(r"[^\d\s|]", s) for _, s in lines):
+        raise ValueError
+    whole = [(n, s) for n, s in lines if s.strip()]
+    if whole and all(len(s) == 81 and "|" not in s for _, s in whole):
+        return [Found(n, [_value(c) for c in s]) for n, s in whole]
+    if len(whole) % 9:  # a row may be empty from end to end
+        digits = [k for k, (_, s) in enumerate(lines) if s.strip()]
+        whole = lines[digits[0] : digits[-1] + 1] if digits else []
+        whole = whole if len(whole) == 9 else lines
+    if not whole or len(whole) % 9 or max(len(s) for _, s in whole) < 7:
+        raise ValueError
+    return [
+        Found(whole[k][0], _placed([s for _, s in whole[k : k + 9]]))
+        for k in range(0, len(whole), 9)
+    ]
+
+
+def _placed(rows: list[str]) -> Cells:
+    """The cells of nine lines, where columns are equally far apart, boxes perhaps farther.
+
+    Raises:
+      ValueError: no distances fit.
+    """
+    digits = {k for row in rows for k, c in enumerate(row) if c.isdigit()}
+    walls = {k for row in rows for k, c in enumerate(row) if c == "|"}
+    for step in range(1, 7):
+        for gap in range(7):
+            for first in range(7):
+                places = [first + step * k + gap * (k // 3) for k in range(9)]
+                before = {sum(p < wall for p in places) for wall in walls}
+                if digits <= set(places) and not walls & set(places) and before <= {0, 3, 6, 9}:
+                    return [_value(row[p : p + 1]) for row in rows for p in places]
+    raise ValueError
