@@ -62,6 +62,12 @@ MOVES = {  # of the shortest path, and the shape
     "indented": ("    #####\n    #S G#\n    #####\n", 2, (3, 5)),
     "0 is the wall": ("0S0\n111\n0G0\n", 2, (3, 3)),
     "doubled blocks": ("██████████\n██S     ██\n██  ██G ██\n██████████\n", 3, (4, 5)),
+    "floors": (" _____\n|S _  |\n|_    |\n|___|G|\n", 8, (7, 7)),
+    "wide floors, openings": ("    ______\n|  |__   |\n|__    __|\n|__|__   |\n", 10, (7, 7)),
+    "a start and an opening": ("#####\n#S  #\n### #\n### #\n", 4, (4, 5)),
+    "start 1, goal 2": ("[[-1,-1,-1],[1,0,2],[-1,-1,-1]]", 2, (3, 3)),
+    "mostly 1": ("S010111\n1101101\n0111101\n110111G\n", 9, (4, 7)),
+    "mostly 0": ("S000100\n0100010\n0001000\n010000G\n", 9, (4, 7)),
     "a drawn path": ("#####\n#SXX#\n###X#\n#EXX#\n#####\n", 6, (5, 5)),
     "lines of code": ('"####",\n"#S.#",\n"#.G#",\n"####"\n', 2, (4, 4)),
     "C": ("int maze[3][3] = {\n {2,0,0},\n {1,1,0},\n {3,0,0}\n};\n", 6, (3, 3)),
@@ -159,7 +165,8 @@ def test_an_array(tmp_path, array):
         ),
         ("maze.txt", b"[[0, 1], [2]]", "row 2 has 1 cells, but row 1 has 2"),
         ("maze.txt", b"0000\n0S10\n001G\n0000\n", "in two ways, .* --walls=0 --free=1"),
-        ("maze.txt", b" _ _\n|S G|\n|_ _|\n", "draws floors with _"),
+        ("maze.txt", b"|S_G|\n|_|_|\n", "has both _ and bars"),
+        ("maze.txt", b"S0G1001\n1111001\n0110110\n", "in two ways"),
     ],
 )
 def test_files_that_hold_no_maze(tmp_path, name, content, message):

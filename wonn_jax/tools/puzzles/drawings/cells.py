@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from wonn_jax.tools.puzzles.base import FRAMES
+from wonn_jax.tools.puzzles.drawings.floors import open_floors
 from wonn_jax.tools.puzzles.drawings.lines import (
     Line,
     blocks,
@@ -176,6 +177,8 @@ def _read(lines: list[str], where: str, first: int) -> Grid:
             cells = [_split(line, separator) for line in lines]
             _check_lengths(cells, where, first, f" (cells between {name})")
             return Grid(_array(cells), where, first, f"cells between {name}")
+    if (floors := open_floors(lines)) is not None:
+        return Grid(_array(floors[0]), where, first, floors[1])
     if (table := _table(lines)) is not None:
         _check_lengths(table, where, first, " (cells between bars)")
         return Grid(_array(table), where, first, "cells between bars")
@@ -184,9 +187,9 @@ def _read(lines: list[str], where: str, first: int) -> Grid:
     lines, padded = _even(lines, where, first)
     if "_" in "".join(lines) and UPRIGHT & set("".join(lines)) and "#" not in "".join(lines):
         raise ValueError(
-            f"{where}: the maze that begins in line {first} draws floors with _ between bars, "
-            "which cannot be told from free cells; draw walls between cells as +---+, or each cell "
-            "as one character, # or a dot."
+            f"{where}: the maze that begins in line {first} has both _ and bars; with a first "
+            "line of _ alone, the upper walls, they are floors and walls. Otherwise draw walls "
+            "between cells as +---+, or each cell as one character, # or a dot."
         )
     rows, how = _cells(lines)
     notes = [how] if how else []

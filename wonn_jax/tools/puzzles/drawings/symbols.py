@@ -59,8 +59,7 @@ def interpret(grid: Grid, marks: Marks = UNMARKED) -> Reading:
             )
     tokens = np.vectorize(meaning.__getitem__, otypes=[np.int32])(grid.symbols)
     notes = [grid.how] * bool(grid.how) + grid.notes
-    if not (tokens == START).any() and not (tokens == GOAL).any():
-        notes += _take_openings(tokens)
+    notes += _take_openings(tokens)
     _check_ends(grid, tokens)
     if not any(marks) and (path := _drawn_path(grid, tokens, meaning)):
         tokens[grid.symbols == path] = FREE
@@ -68,7 +67,7 @@ def interpret(grid: Grid, marks: Marks = UNMARKED) -> Reading:
         notes.append(f"{path} is a path drawn from start to goal")
     if not any(marks) and (inverse := _inverted(grid, tokens)) is not None:
         tokens, meaning = inverse, meaning | {"0": WALL, "1": FREE}
-        notes.append("0 is a wall and 1 free, since the goal cannot be reached otherwise")
+        notes.append("0 is a wall and 1 free, since the free cells are joined only so")
     return Reading(tokens, _describe(grid, tokens, meaning, notes))
 
 
@@ -83,6 +82,9 @@ def _meanings(grid: Grid, marks: Marks) -> dict[str, int]:
     count = Counter(grid.symbols.flat)
     if not _is_wall_here(count, meaning) and (ring := _ring(grid.symbols)):
         meaning[ring] = WALL  # drawn with a symbol that is free elsewhere
+    if count["-1"] and count["1"] == count["2"] == 1:
+        meaning |= {"-1": WALL, "0": FREE, "1": START, "2": GOAL}
+    meaning["-1"] = WALL
     once = {symbol.upper() for symbol, n in count.items() if n == 1}
     ends = {meaning.get(symbol) for symbol in count if count[symbol] == 1} & {START, GOAL}
     alone = len([s for s in count if meaning.get(s) in (START, GOAL)]) != 2 or len(ends) != 2
@@ -127,14 +129,18 @@ def _others_free(count: Counter[str], meaning: dict[str, int], *ends: str) -> bo
 
 
 def _take_openings(tokens: np.ndarray) -> list[str]:
-    """Makes the two openings of an outer wall start and goal, if there are two."""
+    """Makes openings of an outer wall what is missing of start and goal, if they are as many."""
+    missing = [token for token in (START, GOAL) if not (tokens == token).any()]
     edge = np.ones(tokens.shape, bool)
     edge[1:-1, 1:-1] = False
     openings = np.argwhere(edge & (tokens == FREE))
-    if len(openings) != 2:
+    if not missing or len(openings) != len(missing):
         return []
-    tokens[tuple(openings[0])], tokens[tuple(openings[1])] = START, GOAL
-    return ["start and goal at the two openings of the outer wall"]
+    for token, place in zip(missing, openings, strict=True):
+        tokens[tuple(place)] = token
+    if len(missing) == 2:
+        return ["start and goal at the two openings of the outer wall"]
+    return [f"the {'start' if missing == [START] else 'goal'} at the opening of the outer wall"]
 
 
 def _check_ends(grid: Grid, tokens: np.ndarray) -> None:
@@ -166,10 +172,11 @@ def _drawn_path(grid: Grid, tokens: np.ndarray, meaning: dict[str, int]) -> str:
 
 
 def _inverted(grid: Grid, tokens: np.ndarray) -> np.ndarray | None:
-    """The maze with 0 and 1 exchanged, where it has a solution only so; None otherwise.
+    """The maze with 0 and 1 exchanged, where only so its free cells are joined; None otherwise.
 
     Raises:
-      ValueError: both have a solution, and an outer wall of 0 speaks for the exchange.
+      ValueError: both have a solution, and neither an outer wall of 1 nor the share of free cells
+        that can be reached tells the two apart.
     """
     if set(grid.symbols[(tokens == WALL) | (tokens == FREE)].flat) != {"0", "1"}:
         return None
@@ -178,13 +185,23 @@ def _inverted(grid: Grid, tokens: np.ndarray) -> np.ndarray | None:
         return None
     if not _solvable(tokens):
         return exchanged
-    if _ring(grid.symbols) == "0":
+    ring = _ring(grid.symbols)
+    usual, other = _share_reached(tokens), _share_reached(exchanged)
+    if not ring and other > 0.8 and usual < 0.5:
+        return exchanged
+    if ring == "0" or (not ring and usual < 0.8):
         raise ValueError(
             f"{grid.where}: the maze {grid.begins} can be read in two ways, with walls 1 or with "
-            "walls 0, of which an outer wall is drawn: add --walls=1 --free=0, or --walls=0 "
+            "walls 0: add --walls=1 --free=0, or --walls=0 "
             "--free=1."
         )
     return None
+
+
+def _share_reached(tokens: np.ndarray) -> float:
+    """The share of the open cells that can be reached from the start."""
+    reached = maze.distances((tokens != WALL)[None], (tokens == START)[None])[0] >= 0
+    return float(reached.sum() / (tokens != WALL).sum())
 
 
 def _solvable(tokens: np.ndarray) -> bool:
