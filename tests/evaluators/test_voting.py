@@ -181,3 +181,9 @@ def test_solve_reads_the_run(voted, tmp_path, capsys):
 def test_bad_settings(fields, message):
     with pytest.raises(ValueError, match=message):
         miniature("maze", **fields)
+
+
+def test_no_correlation_with_energies_that_are_all_the_same():
+    right = np.array([[True, False], [False, True]])
+    found = correlation(right, np.zeros((2, 2)))
+    assert found == {"pooled": None, "within": None, "right_is_lower": 0.5, "mixed": 2}

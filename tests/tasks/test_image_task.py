@@ -327,3 +327,19 @@ def test_one_draw_is_the_first_of_three(drawn):
     assert_close(one, found[3][0][0], rtol=1e-6)
     np.testing.assert_array_equal(predictions, found[3][1])
     assert over_draws([task.summarise(one)]) == task.summarise(one)
+
+
+@pytest.mark.parametrize("logits", [[1e4, -1e4, 0], [-1e4, 1e4, 0], [7, 7, 7], [2, -jnp.inf, 0]])
+def test_loss_and_gradient_are_finite_for_extreme_logits(logits):
+    """Also with classes that are masked out, unless they are the target."""
+    logits = np.array([logits], np.float32)
+    batch = {"target": np.zeros(1, np.int32), "id": np.zeros(1, np.int32)}
+    loss, gradient = jax.value_and_grad(image_task(3).loss_sum)(logits, batch)
+    expected = np.logaddexp.reduce(logits[0].astype(float)) - logits[0, 0]
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert np.isfinite(gradient).all()
+
+
+def test_the_loss_of_one_class_is_0():
+    batch = {"target": np.zeros(2, np.int32), "id": np.arange(2, dtype=np.int32)}
+    assert image_task(1).loss_sum(jnp.array([[1e4], [-1e4]]), batch) == 0

@@ -4,14 +4,11 @@ import abc
 import dataclasses
 import functools
 import hashlib
-import io
 import logging
 import math
 import os
 import re
-import struct
 import threading
-import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,22 +21,10 @@ from wonn_jax.common.checks import at_least
 from wonn_jax.data import source
 from wonn_jax.data.augment import Augment, Evaluate, ImageAugmentation
 from wonn_jax.data.base import Augmentation, DataSet
+from wonn_jax.data.decoding import decode
 from wonn_jax.data.pipeline import Transformed
 
 log = logging.getLogger(__name__)
-
-# Errors of Pillow for damaged images; files that cannot be opened are handled elsewhere.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +183,7 @@ def _check_arrays(images: np.ndarray, labels: np.ndarray, classes: int, where: s
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{where}: found labels {labels.dtype} {list(labels.shape)}. Required: integers [N]. "
-            "Convert with labels.reshape(-1).astype(numpy.int32)."
+            f"{label_conversion(labels)}"
         )
     if len(images) != len(labels):
         raise ValueError(
@@ -218,44 +203,45 @@ def _check_arrays(images: np.ndarray, labels: np.ndarray, classes: int, where: s
 
 
 def conversion(images: np.ndarray) -> str:
-    """What to type to make images of arrays of another type or shape."""
+    """What to type to make uint8 `[N, H, W, 3]` of images of another type or shape."""
     ways = []
-    if images.dtype == np.uint16:
-        ways.append("(images // 257).astype(numpy.uint8), if they go to 65535")
-    elif images.dtype.kind == "b":
+    low, high = (
+        (images.min(), images.max()) if images.size and images.dtype.kind in "iuf" else (0, 0)
+    )
+    whole = images.dtype.kind in "iu"
+    if images.dtype.kind == "b":
         ways.append("images.astype(numpy.uint8) * 255")
-    elif images.dtype.kind == "f":
-        ways.append("(255 * images).round().astype(numpy.uint8), if they go from 0 to 1")
+    elif images.dtype.kind not in "iuf":
+        ways.append("numbers from 0 to 255 in place of other values")
+    elif not (low >= 0 and high <= 65535):  # NaN, too
+        ways.append(
+            f"(255 * (images - LOW) / (HIGH - LOW)).round().astype(numpy.uint8), where LOW and "
+            f"HIGH are black and white (found: {low} to {high})"
+        )
+    elif high > 255:
+        ways.append(f"(images // 257).astype(numpy.uint8), if white is 65535 (found: up to {high})")
+    elif not whole and high <= 1:
+        ways.append("(255 * images).round().astype(numpy.uint8), since they go from 0 to 1")
     elif images.dtype != np.uint8:
-        ways.append("images.astype(numpy.uint8), if they go from 0 to 255")
+        ways.append(("images" if whole else "images.round()") + ".astype(numpy.uint8)")
     if images.ndim == 4 and images.shape[3] != 3 and images.shape[1] == 3:
         ways.append("images.transpose(0, 2, 3, 1), to put the channels last")
-    elif images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 1):
-        ways.append("numpy.repeat(images.reshape(*images.shape[:3], 1), 3, -1), to make grey RGB")
+    elif images.ndim == 4 and images.shape[3] == 4:
+        ways.append("images[..., :3], to leave out the alpha channel")
+    elif images.ndim == 2 and images.shape[1] == 3072:
+        ways.append("images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), if they are as in CIFAR")
+    elif images.ndim == 3 or (images.ndim == 4 and 1 in (images.shape[1], images.shape[3])):
+        ways.append("numpy.repeat(images.reshape(N, H, W, 1), 3, axis=3), to make grey RGB")
     return f"Convert with {', and '.join(ways)}." if ways else "Put the channels last."
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An opened picture of any kind as RGB with 8 bits a channel.
-
-    16 bits of grey are scaled to 8, as Pillow does with 16 bits of colour; what is transparent is
-    shown on white. The orientation in EXIF is not applied, as in other readers of ImageNet.
-
-    Raises:
-      ValueError: a kind without a known range (32 bits, floating point), or that cannot be shown
-        as RGB.
-    """
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535) // 257
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
-        raise ValueError(f"it has {kind}, whose range is unknown; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        white.alpha_composite(image.convert("RGBA"))
-        return white.convert("RGB")
-    return image.convert("RGB")
+def label_conversion(labels: np.ndarray) -> str:
+    """What to type to make integers `[N]` of labels of another type or shape."""
+    if labels.dtype.kind in "SUO":
+        return "Number the names: labels = numpy.unique(labels, return_inverse=True)[1]."
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return "If they are one-hot, convert with labels.argmax(1)."
+    return "Convert with labels.reshape(-1).astype(numpy.int32)."
 
 
 class DecodedSource(ImageSource):
@@ -309,9 +295,8 @@ class DecodedSource(ImageSource):
                 if isinstance(image, np.ndarray):
                     return image, label
                 try:
-                    with Image.open(io.BytesIO(image)) as opened:
-                        return to_rgb(opened), label
-                except _DAMAGE as error:
+                    return decode(image), label
+                except ValueError as error:
                     self._note(candidate, str(error))
             if len(self._damaged) > self._damaged_limit:
                 break
@@ -319,8 +304,8 @@ class DecodedSource(ImageSource):
         some = "; ".join(f"{self._place(i)} ({self._damaged[i]})" for i in list(self._damaged)[:5])
         raise ValueError(
             f"{self!r}: {len(self._damaged)} images cannot be decoded, among them {some}. "
-            f"Required: at most {limit} of {len(self)}. Copy these files again, or tolerate "
-            "more with --config.data.damaged_limit=N."
+            f"Required: at most {limit} of {len(self)}. Copy or convert these files, or "
+            "tolerate more with --config.data.damaged_limit=N."
         )
 
     def _note(self, index: int, reason: str) -> None:
@@ -422,6 +407,16 @@ class RecordSource(DecodedSource):
         label = info.features["label"]
         self.image_shape = info.features["image"].shape  # None where images differ
         encoded = isinstance(info.features["image"], tfds.features.Image)
+        dtype = np.dtype(info.features["image"].np_dtype)
+        # TFDS writes images of floating-point numbers as bytes of PNG files.
+        if not (encoded or self.image_shape[2:] == (3,)) or dtype.name not in (
+            ("uint8", "uint16") if encoded else ("uint8",)
+        ):
+            raise ValueError(
+                f"{folder}: found images {dtype} {list(self.image_shape)}. Required: uint8 "
+                "[H, W, 3], or the feature Image with uint8 or uint16. Prepare the data set again "
+                "with tfds.features.Image()."
+            )
         # Decoded by Pillow, as files are: TFDS would use OpenCV if it is installed.
         decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
         self._data = builder.as_data_source(self._records, decoders=decoders)

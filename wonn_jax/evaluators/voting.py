@@ -309,7 +309,7 @@ def correlation(right: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
     """
     mixed = right.any(-1) & ~right.all(-1)
     pooled = None
-    if right.any() and not right.all():
+    if right.any() and not right.all() and np.ptp(energy) > 0:
         pooled = float(stats.spearmanr(energy.ravel(), right.ravel()).statistic)
     rows = [(e, r) for e, r in zip(energy[mixed], right[mixed], strict=True) if np.ptp(e) > 0]
     ranks = [float(stats.spearmanr(e, r).statistic) for e, r in rows]

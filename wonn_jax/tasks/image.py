@@ -89,7 +89,7 @@ class ImageTask(Task):
         goal = optax.smooth_labels(
             jax.nn.one_hot(target, self.examples.classes), self.label_smoothing
         )
-        return optax.softmax_cross_entropy(logits, goal)
+        return optax.safe_softmax_cross_entropy(logits, goal)  # 0 · log 0 is 0
 
     def loss_count(self, batch: Batch) -> Array:
         """The divisor of `loss_sum`: the number of images, a scalar."""
