@@ -136,6 +136,41 @@ def test_a_picture(tmp_path, mode, side):
     assert ("a pixel" if side == 1 else "10×10 pixels") in origin
 
 
+@pytest.mark.parametrize("form", ["scaled", "JPEG", "margin"])
+def test_a_picture_that_was_edited(tmp_path, form):
+    image = Image.fromarray(COLOURS[IMAGE].repeat(12, 0).repeat(12, 1))
+    if form == "scaled":
+        image = image.resize((51, 51), Image.Resampling.BILINEAR)
+    if form == "margin":
+        page = Image.new("RGB", (61, 70), "white")
+        page.paste(image, (5, 9))
+        image = page
+    image.save(tmp_path / "maze.png", "JPEG" if form == "JPEG" else "PNG")
+    ((tokens,), _) = PUZZLES["maze"].load(str(tmp_path / "maze.png"))
+    np.testing.assert_array_equal(tokens, IMAGE)
+
+
+def test_an_open_board_of_pixels_is_not_taken_for_a_blurred_one(tmp_path):
+    board = np.ones((40, 40), int)
+    board[::9, ::7] = 0
+    board[3, 3], board[30, 31] = 2, 3
+    Image.fromarray(COLOURS[board]).save(tmp_path / "maze.png")
+    ((tokens,), _) = PUZZLES["maze"].load(str(tmp_path / "maze.png"))
+    np.testing.assert_array_equal(tokens, board)
+
+
+OPENINGS = np.array([[0, 2, 0, 0], [0, 1, 1, 0], [0, 0, 3, 0]])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8])
+@pytest.mark.parametrize("walls", [0, 1])
+def test_openings_of_an_array(tmp_path, dtype, walls):
+    array = (OPENINGS > 0) == (walls == 0)
+    np.save(tmp_path / "maze.npy", array if dtype is bool else 255 * array.astype(np.uint8))
+    ((tokens,), _) = PUZZLES["maze"].load(str(tmp_path / "maze.npy"))
+    np.testing.assert_array_equal(tokens, OPENINGS)
+
+
 @pytest.mark.parametrize(
     "array",
     [
@@ -143,9 +178,11 @@ def test_a_picture(tmp_path, mode, side):
         IMAGE[None].astype(np.uint8),
         IMAGE.reshape(1, -1) + 1,  # the published layout
         COLOURS[IMAGE],
+        COLOURS[IMAGE][None],
+        np.array(["####", "#S.#", "#.G#", "####"]),
         np.array(["####", "#S.#", "#.G#", "####"]).view("U1").reshape(4, 4),
     ],
-    ids=["tokens", "several", "published", "colours", "characters"],
+    ids=["tokens", "several", "published", "colours", "pictures", "strings", "characters"],
 )
 def test_an_array(tmp_path, array):
     np.save(tmp_path / "maze.npy", array)

@@ -5,7 +5,7 @@ import io
 import numpy as np
 
 from wonn_jax.tasks.maze import GOAL
-from wonn_jax.tools.puzzles.drawings.cells import Grid
+from wonn_jax.tools.puzzles.drawings.cells import Grid, grids_of
 from wonn_jax.tools.puzzles.drawings.pictures import grid_of_pixels
 
 HRM = " #.SG."
@@ -17,8 +17,8 @@ def read_array(data: bytes, where: str) -> list[Grid]:
 
     Args:
       data: of the file. Integers or booleans `[H, W]` or `[N, H, W]`, 0 and 1 with 2 and 3 for
-        start and goal; colours `[H, W, 3]` or `[H, W, 4]` from 0 to 255; or the published layout
-        `[N, H·H]` with 1 wall, 2 free, 3 start, 4 goal.
+        start and goal; colours `[H, W, 3 or 4]` or `[N, H, W, 3 or 4]` from 0 to 255; the
+        published layout `[N, H·H]` with 1 wall, 2 free, 3 start, 4 goal; or strings `[H]`.
       where: name of the file, for messages.
 
     Raises:
@@ -30,6 +30,11 @@ def read_array(data: bytes, where: str) -> list[Grid]:
         raise ValueError(f"{where} is not an array of NumPy that can be read ({error}).") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{where} is an archive of arrays; save one array with numpy.save.")
+    if array.ndim == 4 and array.shape[-1] in (3, 4) and array.dtype.kind in "iu":
+        return [grid_of_pixels(x.astype(np.uint8), f"{where}, maze {i}") for i, x in
+                enumerate(array, 1)]  # fmt: skip
+    if array.ndim == 1 and array.dtype.kind in "US":
+        return grids_of(array.astype(str).tolist(), where)
     if (
         array.dtype.kind in "iub"
         and array.ndim == 3
@@ -60,9 +65,12 @@ def _grid(board: np.ndarray, where: str) -> Grid:
         return Grid(board.astype(object), where, how="an array of characters")
     values = set(np.unique(board).tolist())
     if values <= {0, 255} and 255 in values:
-        return Grid(
-            np.where(board == 255, ".", "#").astype(object), where, how="0 black, 255 white"
-        )
+        edge = np.concatenate([board[0], board[-1], board[1:-1, 0], board[1:-1, -1]])
+        if (edge == 255).sum() >= edge.size - 2 and (board == 0).any():
+            symbols = np.where(board == 255, "#", ".").astype(object)
+            return Grid(symbols, where, how="255 wall, 0 free, by the outer wall")
+        symbols = np.where(board == 255, ".", "#").astype(object)
+        return Grid(symbols, where, how="0 black, 255 white")
     if not all(float(value).is_integer() for value in values):
         raise ValueError(f"{where} holds {next(v for v in values if v % 1)}; cells are integers.")
     if values <= {1, 2, 3, 4, 5} and {3, 4} <= values:

@@ -39,10 +39,12 @@ def grid_of_pixels(pixels: np.ndarray, where: str) -> Grid:
       ValueError: no cells of one size.
     """
     kinds = _kinds(pixels[..., :3].astype(int))
+    kinds = _without_margin(kinds)
     side = _side(kinds)
     if side > 1:  # the colour of a cell is that of its middle
         kinds = kinds[side // 2 :: side, side // 2 :: side]
-        pixels = pixels[side // 2 :: side, side // 2 :: side]
+    elif blurred := _blurred(kinds):
+        side, kinds = blurred
     symbols = np.where(kinds == 0, "#", ".").astype(object)
     coloured = np.argwhere(kinds > 1)
     hues = {tuple(place): int(kinds[tuple(place)]) for place in coloured}
@@ -68,6 +70,38 @@ def _kinds(pixels: np.ndarray) -> np.ndarray:
     hue = np.degrees(np.arctan2(math.sqrt(3) * (green - blue), 2.0 * red - green - blue)) % 360
     sixth = 2 + ((hue + 30) // 60).astype(int) % 6
     return np.where(colourful, sixth, grey.astype(int))
+
+
+def _without_margin(kinds: np.ndarray) -> np.ndarray:
+    """The part within the outer wall, if a light margin is around it."""
+    rows, columns = (np.flatnonzero((kinds != 1).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return kinds
+    inner = kinds[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    edge = np.concatenate([inner[0], inner[-1], inner[:, 0], inner[:, -1]])
+    return inner if (edge == 0).mean() > 0.6 else kinds
+
+
+def _blurred(kinds: np.ndarray) -> tuple[int, np.ndarray] | None:
+    """Side and kinds of the cells of a scaled or compressed picture: the largest that fit it."""
+    height, width = kinds.shape
+    for side in range(min(height, width) // 2, 4, -1):
+        rows, columns = round(height / side), round(width / side)
+        if max(abs(height / rows - side), abs(width / columns - side)) > 0.5:
+            continue
+        places = [
+            (np.arange(size) + 0.5) * count / size
+            for size, count in ((height, rows), (width, columns))
+        ]
+        cells = kinds[
+            np.ix_(*((np.arange(n) * size + size // 2) // n for n, size in
+                     ((rows, height), (columns, width))))
+        ]  # fmt: skip
+        same = cells[np.ix_(*(place.astype(int) for place in places))] == kinds
+        inner = np.ix_(*(abs(place % 1 - 0.5) < 0.25 for place in places))
+        if same.mean() > 0.93 and same[inner].mean() > 0.995:  # only edges of cells may differ
+            return side, cells
+    return None
 
 
 def _side(kinds: np.ndarray) -> int:

@@ -65,7 +65,7 @@ def interpret(grid: Grid, marks: Marks = UNMARKED) -> Reading:
         tokens[grid.symbols == path] = FREE
         meaning = meaning | {path: FREE}
         notes.append(f"{path} is a path drawn from start to goal")
-    if not any(marks) and (inverse := _inverted(grid, tokens)) is not None:
+    if not any(marks) and meaning["1"] == WALL and (inverse := _inverted(grid, tokens)) is not None:
         tokens, meaning = inverse, meaning | {"0": WALL, "1": FREE}
         notes.append("0 is a wall and 1 free, since the free cells are joined only so")
     return Reading(tokens, _describe(grid, tokens, meaning, notes))
@@ -82,6 +82,8 @@ def _meanings(grid: Grid, marks: Marks) -> dict[str, int]:
     count = Counter(grid.symbols.flat)
     if not _is_wall_here(count, meaning) and (ring := _ring(grid.symbols)):
         meaning[ring] = WALL  # drawn with a symbol that is free elsewhere
+    if set(count) == {"0", "1"} and _ring(grid.symbols) == "0":
+        meaning |= {"0": WALL, "1": FREE}
     if count["-1"] and count["1"] == count["2"] == 1:
         meaning |= {"-1": WALL, "0": FREE, "1": START, "2": GOAL}
     meaning["-1"] = WALL
