@@ -68,6 +68,13 @@ MOVES = {  # of the shortest path, and the shape
     "start 1, goal 2": ("[[-1,-1,-1],[1,0,2],[-1,-1,-1]]", 2, (3, 3)),
     "mostly 1": ("S010111\n1101101\n0111101\n110111G\n", 9, (4, 7)),
     "mostly 0": ("S000100\n0100010\n0001000\n010000G\n", 9, (4, 7)),
+    "joined cells": (
+        "<ADJLIST_START> (0,0) <--> (0,1) ; (0,1) <--> (1,1) ; (1,1) <--> (1,0) ; <ADJLIST_END> "
+        "<ORIGIN_START> (0,0) <ORIGIN_END> <TARGET_START> (1,0) <TARGET_END> <PATH_START> (0,0) "
+        "(0,1) (1,1) (1,0) <PATH_END>\n",
+        6,
+        (5, 5),
+    ),
     "a drawn path": ("#####\n#SXX#\n###X#\n#EXX#\n#####\n", 6, (5, 5)),
     "lines of code": ('"####",\n"#S.#",\n"#.G#",\n"####"\n', 2, (4, 4)),
     "C": ("int maze[3][3] = {\n {2,0,0},\n {1,1,0},\n {3,0,0}\n};\n", 6, (3, 3)),

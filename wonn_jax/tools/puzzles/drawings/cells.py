@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from wonn_jax.tools.puzzles.base import FRAMES
+from wonn_jax.tools.puzzles.drawings.adjacency import adjacent_cells
 from wonn_jax.tools.puzzles.drawings.floors import open_floors
 from wonn_jax.tools.puzzles.drawings.lines import (
     Line,
@@ -66,6 +67,9 @@ def read_grids(text: str, where: str) -> list[Grid]:
     Raises:
       ValueError: none, or rows of different lengths.
     """
+    tokens = [rows for line in text.splitlines() if (rows := adjacent_cells(line))]
+    if tokens:
+        return [Grid(_array(rows), where, how="a list of joined cells") for rows in tokens]
     if (nested := _literal(text)) is not None:
         return grids_of(nested, where)
     groups, captions = without_captions(blocks(numbered_lines(text)))
