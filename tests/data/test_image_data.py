@@ -635,6 +635,23 @@ def test_records_with_other_features_are_refused(tmp_path):
         load_imagenet(folder)
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        tfds.features.Image(shape=(4, 4, 1), dtype=np.float32),
+        tfds.features.Tensor(shape=(4, 4, 3), dtype=np.uint16),
+        tfds.features.Tensor(shape=(4, 4, 1), dtype=np.uint8),
+    ],
+)
+def test_records_of_images_without_a_known_range_are_refused(records, monkeypatch, image):
+    builder = tfds.builder_from_directory(str(records))
+    features = {"image": image, "label": builder.info.features["label"]}
+    monkeypatch.setattr(builder.info, "_features", features)
+    monkeypatch.setattr(tfds, "builder_from_directory", lambda folder: builder)
+    with pytest.raises(ValueError, match=r"found images (float32|uint16|uint8) \[4, 4, .*uint8"):
+        load_imagenet(records)
+
+
 def test_a_damaged_record_is_passed_over(tmp_path):
     good = RECORDS["train"]
     rows = {"train": [good[0], (b"damaged", 1), good[2]], "validation": good}
@@ -727,6 +744,8 @@ def test_a_class_list_chooses_and_numbers_folders(folders, tmp_path):
         b"0 n03\n1 n01\n",
         b"n03/\n'n01'\n",
         b'["n03", "n01"]',
+        b'{"n01": 1, "n03": 0}',
+        b"\r\n# two\r\n\r\n1: n03\r\n2: n01\r\n",
         b'{"0": ["n03", "goldfish"], "1": ["n01", "tench"]}',
     ],
 )
@@ -754,7 +773,7 @@ def test_damage_is_named_with_its_file(folders):
 @pytest.mark.parametrize(
     ("text", "classes", "message"),
     [
-        ("n01\nn02\nn01\n", 3, "Lines 1 and 3 of the class list both name n01"),
+        ("n01\nn02\nn01\n", 3, "names n01 twice, in line 1 and in line 3"),
         ("# nothing\n", 3, "found 0 names"),
         (
             "n01\nn09\nn08\n",
@@ -762,6 +781,8 @@ def test_damage_is_named_with_its_file(folders):
             r"does not have n09 \(line 2\), n08 \(line 3\) of the class",
         ),
         ("[1, {}]", 2, "list is no class list in JSON"),
+        ('["n01", "n09"]', 2, r"does not have n09 \(entry 2\)"),
+        ('["n01", "n01"]', 2, "names n01 twice, in entry 1 and in entry 2"),
         ("n01\nn02\n", 3, "list has 2 classes. Required: 3.*--config.data.classes=2"),
     ],
 )

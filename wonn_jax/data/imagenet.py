@@ -12,7 +12,8 @@ from wonn_jax.data import images, source
 from wonn_jax.data.documents import decode
 
 SUFFIXES = (
-    *(".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"),
+    *(".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2"),
 )
 """Of image files, upper or lower case."""
 _TEST_FOLDERS = ("val", "validation", "test")  # the first that exists is read
@@ -137,7 +138,7 @@ def _read_class_list(file: str) -> list[images.Line]:
     if text.lstrip().startswith(("{", "[")):
         return _class_index(text, file)
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
-    names = [images.Line(number, line) for number, line in enumerate(lines, 1) if line]
+    names = [images.Line(f"line {n}", line) for n, line in enumerate(lines, 1) if line]
     if not names:
         raise ValueError(
             f"{file}: found 0 names. Required: at least one name. Correct the file of "
@@ -147,18 +148,21 @@ def _read_class_list(file: str) -> list[images.Line]:
 
 
 def _class_index(text: str, file: str) -> list[images.Line]:
-    """The names in JSON: a list, or {"0": [folder, description], …} in the order of the labels."""
+    """The names in JSON: a list, {"0": [folder, description], …} or {folder: 0, …}, by label."""
     try:
         found = json.loads(text)
-        if isinstance(found, dict):
+        if isinstance(found, dict) and all(isinstance(x, int) for x in found.values()):
+            found = sorted(found, key=found.__getitem__)
+        elif isinstance(found, dict):
             found = [found[key] for key in sorted(found, key=int)]
         names = [item if isinstance(item, str) else item[0] for item in found]
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ValueError(
-            f"{file} is no class list in JSON ({error}). Required: a list of names, or "
-            '{"0": ["n01440764", "tench"], …}; or a text file with one class name per line.'
+            f"{file} is no class list in JSON ({error}). Required: a list of names, "
+            '{"0": ["n01440764", "tench"], …} or {"n01440764": 0, …}; '
+            "or a text file with one class name per line."
         ) from error
-    return [images.Line(number, str(name)) for number, name in enumerate(names, 1)]
+    return [images.Line(f"entry {n}", str(name)) for n, name in enumerate(names, 1)]
 
 
 def _check_count(found: int, classes: int, where: str) -> None:

@@ -474,9 +474,9 @@ class RecordSource(DecodedSource):
 
 
 class Line(NamedTuple):
-    """A line of a class list: its number, from 1, and its text."""
+    """A line of a class list: where it is, as 'line 1', and its text."""
 
-    number: int
+    place: str
     text: str
 
 
@@ -490,20 +490,20 @@ def chosen_names(lines: Sequence[Line], names: Sequence[str], where: str) -> lis
       ValueError: a line names none of the classes `names` of `where`, or one for the second time.
     """
     known = set(names)
-    chosen: dict[str, int] = {}
+    chosen: dict[str, str] = {}
     missing: list[str] = []
-    for number, text in lines:
+    for place, text in lines:
         words = re.split(r"[\s,;:]+", text, maxsplit=2)[:2]
         name = next((c.strip("\"'/") for c in (text, *words) if c.strip("\"'/") in known), None)
         if name is None:
-            missing.append(f"{text:.40} (line {number})")
+            missing.append(f"{text:.40} ({place})")
         elif name in chosen:
             raise ValueError(
-                f"Lines {chosen[name]} and {number} of the class list both name {name}. Required: "
+                f"The class list names {name} twice, in {chosen[name]} and in {place}. Required: "
                 "each class once. Correct the file of --config.data.class_list."
             )
         else:
-            chosen[name] = number
+            chosen[name] = place
     if missing:
         raise ValueError(
             f"{where} does not have {some(missing)} of the class list. Required: all of its "
