@@ -26,9 +26,6 @@ def main(argv: list[str] | None = None) -> int:
         text = report_page(workdir)
         output = options.output or workdir / "report.html"
         write_atomically(output, text)
-    except KeyError as error:
-        print(f"Error: a file of {workdir} lacks the field {error}.", file=sys.stderr)
-        return 2
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

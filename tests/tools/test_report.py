@@ -75,6 +75,30 @@ def test_missing_and_malformed_files(workdir, tmp_path, capsys):
     refused("lacks the field 'task'")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("voting.json", {"raw": {"accuracy": {}}}, "voting.json lacks the field 'single draw'"),
+        ("voting.json", {"raw": [1]}, "voting.json has a value of the wrong kind"),
+        ("config.json", {"task": {}}, "config.json is damaged"),
+        ("config.json", {"task": 3}, "config.json is damaged"),
+    ],
+)
+def test_values_of_another_kind(workdir, tmp_path, capsys, name, content, message):
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).write_text(json.dumps(content))
+    assert report.main([str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_metrics_of_another_kind(workdir, tmp_path, capsys):
+    shutil.copy(workdir / "config.json", tmp_path)
+    line = {"kind": "test", "step": 3, "raw_accuracy": "<b>", "ema_accuracy": 1}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    assert report.main([str(tmp_path)]) == 2
+    assert "'raw_accuracy' of the last evaluation is '<b>', not a number" in capsys.readouterr().err
+
+
 # --- Text that looks like HTML --------------------------------------------------------------------
 
 EVIL = "</script><script>alert(1)</script><b>&amp;"

@@ -1,6 +1,8 @@
 """The report of a run, assembled: results, curves, dynamics, votes, predictions, settings."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -19,25 +21,42 @@ def report_page(workdir: Path) -> str:
 
     Raises:
       FileNotFoundError: no run, or one without an evaluation.
-      ValueError: a file of the run is malformed.
-      KeyError: a file of the run lacks a field.
+      ValueError: a file of the run is malformed; the message names it.
     """
     run = read_run(workdir)
     last = _last_evaluation(run)
-    task = component(run.config, "task")
+    with _malformed(workdir / "config.json"):
+        task = component(run.config, "task")
+        configuration = _configuration(run.config)
+        compared = _paper(run, last)
+    with _malformed(workdir / "metrics.jsonl"):
+        shown = curves(run.of_kind("train"), run.of_kind("test"))
+    with _malformed(workdir / "voting.json"):
+        voting = _voting(run)
     return template(
         "page.html",
         title=render(element("title", workdir.name)),
         heading=render(element("h1", f"{workdir.name}: {task}, step {last['step']:,}")),
         style=read("style.css"),
-        result=render(_result(last), *_paper(run, last)),
-        curves=render(picture(curves(run.of_kind("train"), run.of_kind("test")), "Curves")),
+        result=render(_result(last), *compared),
+        curves=render(picture(shown, "Curves")),
         dynamics=_dynamics(workdir, task),
-        voting=render(*_voting(run)),
+        voting=render(*voting),
         predictions=render(*_predictions(workdir)),
         environment=render(table(run.about.items())),
-        configuration=render(_configuration(run.config)),
+        configuration=render(configuration),
     )
+
+
+@contextlib.contextmanager
+def _malformed(path: Path) -> Iterator[None]:
+    """Makes an error about a value that is missing or of another type name the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{path} lacks the field {error}.") from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ValueError(f"{path} has a value of the wrong kind ({error}).") from error
 
 
 def _last_evaluation(run: Run) -> dict[str, Any]:
@@ -51,6 +70,11 @@ def _last_evaluation(run: Run) -> dict[str, Any]:
     for name in ("step", "raw_accuracy", "ema_accuracy"):
         if name not in test[-1]:
             raise ValueError(f"{written}: the last evaluation lacks {name!r}.")
+        if not isinstance(test[-1][name], (int, float)):
+            raise ValueError(
+                f"{written}: {name!r} of the last evaluation is {test[-1][name]!r:.40}, "
+                "not a number."
+            )
     return test[-1]
 
 
