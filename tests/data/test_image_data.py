@@ -797,6 +797,15 @@ def test_a_missing_class_list_is_named(folders, tmp_path):
         load_imagenet(folders, class_list=tmp_path / "away")
 
 
+def test_images_of_kinds_that_are_not_read_are_named(folders, caplog):
+    (folders / "train" / "n02" / "IMG_1.HEIC").write_bytes(b"image")
+    with caplog.at_level(logging.WARNING):
+        assert len(load_imagenet(folders)) == 9
+    assert [r.getMessage().split("/")[-1] for r in caplog.records] == [
+        "n02: IMG_1.HEIC not read. Convert images to PNG or JPEG to use them."
+    ]
+
+
 def test_another_number_of_folders_is_refused(folders):
     message = "has 3 classes. Required: 1000.*data.classes=3, or --config.data.class_list=FILE"
     with pytest.raises(ValueError, match=message):

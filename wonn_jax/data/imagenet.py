@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,14 @@ from wonn_jax.config import register
 from wonn_jax.data import images, source
 from wonn_jax.data.documents import decode
 
+log = logging.getLogger(__name__)
+
 SUFFIXES = (
     *(".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2"),
 )
 """Of image files, upper or lower case."""
+_UNREAD = (".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".tga", ".npy")
 _TEST_FOLDERS = ("val", "validation", "test")  # the first that exists is read
 
 
@@ -181,15 +185,20 @@ def _class_folders(folder: str) -> list[str]:
 
 def _image_files(folder: str) -> list[str]:
     with os.scandir(folder) as entries:
-        names = sorted(
-            entry.name
-            for entry in entries
-            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
-        )
+        inside = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    names = [name for name in inside if name.lower().endswith(SUFFIXES)]
     if not names:
         raise ValueError(
-            f"{folder} has no image file. Required: at least one {', '.join(SUFFIXES)}. Copy the "
-            "images of this class, or remove the folder from train and test alike."
+            f"{folder} has no image file: found {images.some(inside)}. Required: at "
+            f"least one {', '.join(SUFFIXES)}. Copy the images of this class, or "
+            "remove the folder from train and test alike."
+        )
+    unread = [name for name in inside if name.lower().endswith(_UNREAD)]
+    if unread:
+        log.warning(
+            "%s: %s not read. Convert images to PNG or JPEG to use them.",
+            folder,
+            images.some(unread),
         )
     return names
 
