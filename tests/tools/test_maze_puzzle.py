@@ -210,6 +210,7 @@ def test_an_array(tmp_path, array):
         ("maze.txt", b"[[0, 1], [2]]", "row 2 has 1 cells, but row 1 has 2"),
         ("maze.txt", b"0000\n0S10\n001G\n0000\n", "in two ways, .* --walls=0 --free=1"),
         ("maze.txt", b"|S_G|\n|_|_|\n", "has both _ and bars"),
+        ("maze.txt", b"S.\n", "no goal"),
         ("maze.txt", b"S0G1001\n1111001\n0110110\n", "in two ways"),
     ],
 )

@@ -136,7 +136,7 @@ def _take_openings(tokens: np.ndarray) -> list[str]:
     edge = np.ones(tokens.shape, bool)
     edge[1:-1, 1:-1] = False
     openings = np.argwhere(edge & (tokens == FREE))
-    if not missing or len(openings) != len(missing):
+    if not missing or len(openings) != len(missing) or min(tokens.shape) < 3:
         return []
     for token, place in zip(missing, openings, strict=True):
         tokens[tuple(place)] = token
