@@ -8,6 +8,7 @@ from ml_collections import config_flags
 
 from wonn_jax.evaluators.run import run_eval
 from wonn_jax.parallel import hosts
+from wonn_jax.tools import environment
 from wonn_jax.tools.describe import run_describe
 from wonn_jax.tools.flags import check_names, check_overrides, parse_flags
 from wonn_jax.tools.launch import fail, prepare_devices
@@ -27,8 +28,8 @@ _DISTRIBUTED = flags.DEFINE_enum(
     None,
     ["auto", "on", "off"],
     "Several hosts: 'auto' where a cluster tells JAX who is who (TPU pods, Slurm, Open MPI, "
-    "Kubernetes), 'on' with the three flags below. Default: off, but in a job of several tasks, "
-    "where it must be said.",
+    "Kubernetes), 'on' with the three flags below, of which MPI, Flux or torchrun give the last "
+    "two. Default: off, but in a job of several tasks, where it must be said.",
 )
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
@@ -73,6 +74,7 @@ def main(argv: list[str]) -> None:
             run_eval(config, workdir, _WEIGHTS.value)
         else:
             run_describe(config)
+        sys.stdout.flush()
         hosts.finish()
     except Interrupted as interrupted:
         print(f"{interrupted}, saved; the same command goes on from there.", file=sys.stderr)
@@ -81,6 +83,8 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         print("stopped before training began; the same command begins again.", file=sys.stderr)
         hosts.leave(130)
+    except BrokenPipeError:
+        hosts.leave(environment.abandon_output())
     except (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         fail(error, traceback=_TRACEBACK.value)
     except Exception as error:
@@ -88,5 +92,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    environment.prepare()
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=parse_flags)

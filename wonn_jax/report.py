@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from wonn_jax.common.files import write_atomically
+from wonn_jax.tools.launch import exit_status
 from wonn_jax.tools.report.page import report_page
 
 
@@ -21,14 +22,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("workdir", type=Path, help="folder of a run")
     parser.add_argument("--output", type=Path, help="default: report.html in the workdir")
     options = parser.parse_args(argv)
-    workdir = options.workdir.expanduser().resolve()
-    try:
-        text = report_page(workdir)
-        output = options.output or workdir / "report.html"
-        write_atomically(output, text)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _write(options.workdir.expanduser().resolve(), options.output))
+
+
+def _write(workdir: Path, output: Path | None) -> int:
+    text = report_page(workdir)
+    output = output or workdir / "report.html"
+    write_atomically(output, text)
     print(f"written   {output} ({len(text) / 1e6:.1f} MB)")
     return 0
 

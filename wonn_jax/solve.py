@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from wonn_jax.tools.animate import save_dynamics
+from wonn_jax.tools.launch import exit_status
 from wonn_jax.tools.network import latest_run, load_network
 from wonn_jax.tools.puzzles import PUZZLES
 from wonn_jax.tools.puzzles.base import Puzzle
@@ -26,14 +27,7 @@ SIGNS = ("walls", "free", "start", "goal")
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     options = _parser().parse_args(argv)
-    try:
-        return _run(options)
-    except OSError as error:
-        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except (ValueError, TypeError, ImportError) as error:
-        text = str(error)
-    print(f"Error: {text}", file=sys.stderr)
-    return 2
+    return exit_status(lambda: _run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,13 +1,13 @@
 """Command line shared by all figures: which network, which examples, where to write."""
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from wonn_jax.tools.launch import exit_status
 from wonn_jax.tools.network import Network, batch_of, load_network
 from wonn_jax.tools.puzzles import PUZZLES
 
@@ -32,17 +32,17 @@ def run(
 ) -> int:
     """Draws and returns the exit status: 2, with a message, if the input is wrong."""
     options = parser.parse_args(argv)
+    return exit_status(lambda: _write(options, draw))
+
+
+def _write(options: argparse.Namespace, draw: Callable[[argparse.Namespace], None]) -> int:
+    if getattr(options, "steps", 0) < 0:
+        raise ValueError(f"--steps={options.steps} must not be negative.")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if getattr(options, "steps", 0) < 0:
-            raise ValueError(f"--steps={options.steps} must not be negative.")
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         draw(options)
     except KeyError as error:
-        print(f"Error: a file of {options.workdir} lacks the field {error}.", file=sys.stderr)
-        return 2
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
+        raise ValueError(f"a file of {options.workdir} lacks the field {error}.") from error
     print(f"written   {options.output}")
     return 0
 

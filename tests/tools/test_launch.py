@@ -5,6 +5,7 @@ import sys
 import pytest
 from runs import ROOT, run, tiny
 
+from wonn_jax.parallel import hosts
 from wonn_jax.tools.launch import prepare_devices
 
 START = """
@@ -59,14 +60,49 @@ def prepare(monkeypatch, distributed: str | None, **environment: str) -> None:
         {"OMPI_COMM_WORLD_SIZE": "2"},
         {"MEGASCALE_NUM_SLICES": "2"},
         {"TPU_WORKER_HOSTNAMES": "host-0,host-1"},
+        {"SLURM_STEP_NUM_TASKS": "4", "PMI_SIZE": "4"},
     ],
-    ids=lambda found: next(iter(found)),
+    ids=lambda found: " ".join(found),
 )
 def test_one_task_of_several_needs_a_flag(monkeypatch, found):
-    ((name, value),) = found.items()
+    name, value = next(iter(found.items()))
     with pytest.raises(ValueError, match=f"{name}={value}.*--distributed=auto.*--distributed=off"):
         prepare(monkeypatch, None, **found)
     prepare(monkeypatch, "off", **found)
+
+
+@pytest.mark.parametrize(
+    ("size", "rank", "launcher"),
+    [
+        ("PMI_SIZE", "PMI_RANK", "MPICH, Intel MPI or PALS"),
+        ("MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK", "MVAPICH"),
+        ("FLUX_JOB_SIZE", "FLUX_TASK_RANK", "Flux"),
+        ("JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_RANK", "jsrun"),
+        ("HOROVOD_SIZE", "HOROVOD_RANK", "Horovod"),
+        ("WORLD_SIZE", "RANK", "torchrun"),
+    ],
+)
+def test_launchers_that_jax_does_not_know(monkeypatch, size, rank, launcher):
+    """They give the number of this process and of all, and a flag the coordinator."""
+    message = rf"by {launcher} \({size}=4\).*--distributed=on --coordinator=HOST:PORT.*=off"
+    with pytest.raises(ValueError, match=message):
+        prepare(monkeypatch, None, **{size: "4", rank: "3"})
+    joined = []
+    monkeypatch.setattr(hosts, "join", lambda *place, **_: joined.append(place))
+    prepare_devices(tiny(""), "on", "here:1234", None, None)
+    prepare_devices(tiny(""), "on", "here:1234", 1, 2)
+    assert joined == [("here:1234", 3, 4), ("here:1234", 1, 2)]
+    monkeypatch.delenv(rank)
+    with pytest.raises(ValueError, match="needs --coordinator=HOST:PORT, --process_id=I and"):
+        prepare_devices(tiny(""), "on", "here:1234", None, None)
+
+
+@pytest.mark.parametrize("rank", ["PALS_RANKID", "PMIX_RANK", "ALPS_APP_PE", "PBS_VNODENUM"])
+def test_launchers_that_only_number_their_processes(monkeypatch, rank):
+    prepare(monkeypatch, None, **{rank: "0"})
+    with pytest.raises(ValueError, match=rf"\({rank}=2\).*--process_id and --num_processes"):
+        prepare(monkeypatch, None, **{rank: "2"})
+    prepare(monkeypatch, "off", **{rank: "2"})
 
 
 @pytest.mark.parametrize(
@@ -87,5 +123,6 @@ def test_a_note_if_this_may_be_one_task_of_several(monkeypatch, capsys, found):
 
 def test_a_single_task_is_alone(monkeypatch, capsys):
     single = {"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "1", "OMPI_COMM_WORLD_SIZE": "1"}
+    single |= {"PMI_SIZE": "1", "PMI_RANK": "0", "WORLD_SIZE": "", "PMIX_RANK": "x"}
     prepare(monkeypatch, None, **single, TPU_WORKER_HOSTNAMES="localhost")
     assert capsys.readouterr().err == ""

@@ -12,7 +12,8 @@ from jax import Array
 
 def stream_key(seed: int, stream: str, step: Array | int = 0) -> Array:
     """The key of the stream named `stream` (such as 'phases') at training step `step`."""
-    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(stream.encode()))
+    key = jax.random.key(seed, impl="threefry2x32")  # whatever JAX's default is
+    key = jax.random.fold_in(key, zlib.crc32(stream.encode()))
     return jax.random.fold_in(key, step)
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from wonn_jax.tools.launch import fail
 def parse_flags(argv: list[str]) -> list[str]:
     """The flags of the command line; an unknown or wrong field of the config is a message."""
     try:
-        rest = flags.FLAGS(argv)
+        with warnings.catch_warnings():  # ml_collections loads cards by a deprecated function
+            warnings.simplefilter("ignore", DeprecationWarning)
+            rest = flags.FLAGS(argv)
         _check_card(config_flags.get_config_filename(flags.FLAGS["config"]))
         return rest
     except (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error) as error:

@@ -4,17 +4,19 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from traceback import print_exception
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import jax
 
 from wonn_jax.common.files import named_fields
 from wonn_jax.config import to_dict
 from wonn_jax.parallel import hosts
+from wonn_jax.tools import environment
 from wonn_jax.train.card import Config
 
 _OF_ONE_HOST = (
@@ -48,14 +50,17 @@ def prepare_devices(
       distributed: 'off': one process; 'auto': JAX detects the cluster; 'on': as the next three say;
         None: one process, unless the environment says that it is one of several.
       coordinator, process_id, num_processes: HOST:PORT of process 0, number of this process, from
-        0, and of processes; all three with 'on', none otherwise.
+        0, and of processes, with 'on'; the last two may be left to what started the processes,
+        such as MPI.
       join_seconds: within which all processes must have started.
       mode: of the command: 'train', 'eval', 'describe'.
 
     Raises:
-      ValueError: contradictory flags, hosts that disagree, 'auto' without a cluster.
+      ValueError: contradictory flags, hosts that disagree, 'auto' without a cluster, no devices.
       OSError: the port of process 0 is taken, or the compilation cache cannot be created.
     """
+    if distributed == "on" and process_id is None and num_processes is None:
+        process_id, num_processes = _place(os.environ)
     given = (coordinator, process_id, num_processes)
     if distributed == "on" and None in given:
         raise ValueError(
@@ -78,6 +83,7 @@ def prepare_devices(
         hosts.join(coordinator, process_id, num_processes, seconds=join_seconds, preemptible=train)
     elif distributed == "auto":
         hosts.join(seconds=join_seconds, preemptible=train)
+    environment.start_devices()
     _compare_hosts(config, mode, num_processes)
 
 
@@ -107,29 +113,80 @@ def _versions() -> dict[str, str]:
     }
 
 
-# Number of tasks that were started together by Slurm, Open MPI, and over several TPU slices.
-_TASK_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES")
+class _Launcher(NamedTuple):
+    """What starts several processes together, and the variables in which it says so.
+
+    known: whether JAX connects the processes by itself (--distributed=auto).
+    """
+
+    name: str
+    size: str
+    rank: str
+    known: bool = False
 
 
-def _check_alone(environment: Mapping[str, str]) -> None:
+_LAUNCHERS = (  # the first that is found counts: srun, say, may also set what MPICH sets
+    _Launcher("Slurm", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", known=True),
+    _Launcher("Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", known=True),
+    _Launcher("TPU slices", "MEGASCALE_NUM_SLICES", "MEGASCALE_SLICE_ID", known=True),
+    _Launcher("MVAPICH", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+    _Launcher("Flux", "FLUX_JOB_SIZE", "FLUX_TASK_RANK"),
+    _Launcher("jsrun", "JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_RANK"),
+    _Launcher("MPICH, Intel MPI or PALS", "PMI_SIZE", "PMI_RANK"),
+    _Launcher("Horovod", "HOROVOD_SIZE", "HOROVOD_RANK"),
+    _Launcher("torchrun", "WORLD_SIZE", "RANK"),
+)
+_RANKS = ("PALS_RANKID", "PMIX_RANK", "ALPS_APP_PE", "PBS_VNODENUM")
+"""Where the number of processes is not said, but that of this process is."""
+
+
+def _launcher(variables: Mapping[str, str]) -> tuple[_Launcher, int] | None:
+    """What started this process together with others, and how many they are."""
+    for launcher in _LAUNCHERS:
+        if (size := _number(variables.get(launcher.size))) > 1:
+            return launcher, size
+    return None
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
+
+
+def _place(variables: Mapping[str, str]) -> tuple[int, int] | tuple[None, None]:
+    """Number of this process and of all, as what started them says."""
+    found = _launcher(variables)
+    rank = variables.get(found[0].rank, "") if found else ""
+    return (int(rank), found[1]) if found and rank.isdecimal() else (None, None)
+
+
+def _check_alone(variables: Mapping[str, str]) -> None:
     """Raises a ValueError if the environment says that this process is one of several."""
-    tasks = {name: environment.get(name, "") for name in _TASK_COUNTS}
-    found = [f"{name}={n}" for name, n in tasks.items() if n.isdigit() and int(n) > 1]
-    workers = environment.get("TPU_WORKER_HOSTNAMES", "")
-    if "," in workers:
-        found.append(f"TPU_WORKER_HOSTNAMES={workers}")
-    if found:
-        raise ValueError(
-            f"This is one of several processes that were started together ({', '.join(found)}). "
-            "Use --distributed=auto to train together, or --distributed=off for separate runs, "
-            "each with its own --workdir."
-        )
-    # These may also be set for a single process within a job of several tasks.
-    reserved = environment.get("SLURM_NTASKS", "")
-    pod = environment.get("JOB_COMPLETION_INDEX", "")
-    if reserved.isdigit() and int(reserved) > 1:
+    together = "--distributed=auto"
+    if found := _launcher(variables):
+        launcher, size = found
+        said = f"by {launcher.name} ({launcher.size}={size})"
+        if not launcher.known:
+            together = "--distributed=on --coordinator=HOST:PORT, HOST that of the first process,"
+    elif ranks := [name for name in _RANKS if _number(variables.get(name))]:
+        said = f"({ranks[0]}={variables[ranks[0]]})"
+        together = "--distributed=on with --coordinator, --process_id and --num_processes"
+    elif "," in (workers := variables.get("TPU_WORKER_HOSTNAMES", "")):
+        said = f"(TPU_WORKER_HOSTNAMES={workers})"
+    else:
+        return _note_others(variables)
+    raise ValueError(
+        f"This is one of several processes that were started together {said}. Use {together} to "
+        "train together, or --distributed=off for separate runs, each with its own --workdir."
+    )
+
+
+def _note_others(variables: Mapping[str, str]) -> None:
+    """Notes what may also be set for a single process within a job of several tasks."""
+    reserved = variables.get("SLURM_NTASKS")
+    pod = variables.get("JOB_COMPLETION_INDEX")
+    if _number(reserved) > 1:
         _note(f"SLURM_NTASKS={reserved}")
-    elif "KUBERNETES_SERVICE_HOST" in environment and pod.isdigit() and int(pod) > 0:
+    elif "KUBERNETES_SERVICE_HOST" in variables and _number(pod) > 0:
         _note(f"JOB_COMPLETION_INDEX={pod}")
 
 
@@ -154,6 +211,26 @@ def _keep_compiled(folder: Path) -> None:
     # By default, JAX does not cache programs that compile within a second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def exit_status(run: Callable[[], int]) -> int:
+    """Runs a command of one process; its exit status, 2 after a message about wrong input."""
+    environment.prepare()
+    try:
+        environment.start_devices()
+        status = run()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        return environment.abandon_output()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        text = str(error)
+    print(f"Error: {text}", file=sys.stderr)
+    return 2
 
 
 def fail(error: Exception, *, traceback: bool) -> NoReturn:

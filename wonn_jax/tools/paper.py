@@ -1,10 +1,10 @@
 """Accuracies reported in the paper (arXiv 2605.20922), to compare runs with."""
 
+import importlib.resources
 import json
-from pathlib import Path
 from typing import Any, NamedTuple
 
-RESULTS = Path(__file__).with_name("paper_results.json")
+RESULTS = importlib.resources.files(__package__) / "paper_results.json"
 
 
 class Benchmark(NamedTuple):
