@@ -6,13 +6,13 @@ python -m experiments.curve runs/wonn runs/resnet experiments/results/cifar10_sm
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from wonn_jax.tasks.pictures import new_figure, save_figure
-from wonn_jax.tools.runs import component, read_run
+from wonn_jax.tools.runs import component, path_argument, read_run
 
 COLOURS = ("#3d7eff", "#b07d2b", "#1b998b", "#d7263d")
 
@@ -40,7 +40,7 @@ def describe(config: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def draw(workdirs: list[Path], target: Path) -> None:
+def draw(workdirs: list[epath.Path], target: epath.Path) -> None:
     """Loss of the training batches and accuracy on the test split, over steps.
 
     Several runs are drawn over the share of each that is done, since their lengths differ.
@@ -85,8 +85,8 @@ def draw(workdirs: list[Path], target: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("workdirs", type=Path, nargs="+", help="folders of runs")
-    parser.add_argument("target", type=Path, help="PNG to write")
+    parser.add_argument("workdirs", type=path_argument, nargs="+", help="folders of runs")
+    parser.add_argument("target", type=path_argument, help="PNG to write")
     options = parser.parse_args(argv)
     try:
         draw(options.workdirs, options.target)

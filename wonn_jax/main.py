@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from wonn_jax.common.folders import parse_path
 from wonn_jax.evaluators.run import run_eval
 from wonn_jax.parallel import hosts
 from wonn_jax.tools import environment
@@ -19,7 +20,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, a file in configs/, with its preset: FILE.py:PRESET."
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "", "Folder of the run. Default: runs/ and the name of the experiment."
+    "workdir", "", "Folder of the run, gs://BUCKET/… too. Default: runs/ and the experiment's name."
 )
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "describe"], "What to do.")
 _WEIGHTS = flags.DEFINE_string("weights", "", "PyTorch weights to evaluate (--mode=eval).")
@@ -56,6 +57,7 @@ def main(argv: list[str]) -> None:
         check_names(overrides)
         config = freeze(_CONFIG.value)
         check_overrides(config, overrides)
+        workdir = parse_path(_WORKDIR.value or Path("runs", _name()))
         prepare_devices(
             config,
             _DISTRIBUTED.value,
@@ -65,9 +67,6 @@ def main(argv: list[str]) -> None:
             join_seconds=_JOIN_SECONDS.value,
             mode=_MODE.value,
         )
-        name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).name
-        workdir = Path(_WORKDIR.value or Path("runs", name.replace(".py", "").replace(":", "-")))
-        workdir = workdir.expanduser().resolve()
         if _MODE.value == "train":
             train(config, workdir)
         elif _MODE.value == "eval":
@@ -89,6 +88,12 @@ def main(argv: list[str]) -> None:
         fail(error, traceback=_TRACEBACK.value)
     except Exception as error:
         fail(error, traceback=True)
+
+
+def _name() -> str:
+    """Of the experiment: of the card and its preset."""
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).name
+    return name.replace(".py", "").replace(":", "-")
 
 
 if __name__ == "__main__":

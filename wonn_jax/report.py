@@ -7,11 +7,13 @@ answer as it forms, for images the phase groups.
 
 import argparse
 import sys
-from pathlib import Path
+
+from etils import epath
 
 from wonn_jax.common.files import write_atomically
 from wonn_jax.tools.launch import exit_status
 from wonn_jax.tools.report.page import report_page
+from wonn_jax.tools.runs import path_argument
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,13 +21,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m wonn_jax.report", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("workdir", type=Path, help="folder of a run")
-    parser.add_argument("--output", type=Path, help="default: report.html in the workdir")
+    parser.add_argument("workdir", type=path_argument, help="folder of a run")
+    parser.add_argument("--output", type=path_argument, help="default: report.html in the workdir")
     options = parser.parse_args(argv)
-    return exit_status(lambda: _write(options.workdir.expanduser().resolve(), options.output))
+    return exit_status(lambda: _write(options.workdir, options.output))
 
 
-def _write(workdir: Path, output: Path | None) -> int:
+def _write(workdir: epath.Path, output: epath.Path | None) -> int:
     text = report_page(workdir)
     output = output or workdir / "report.html"
     write_atomically(output, text)

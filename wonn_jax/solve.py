@@ -12,13 +12,15 @@ read or has no solution.
 import argparse
 import os
 import sys
-from pathlib import Path
+
+from etils import epath
 
 from wonn_jax.tools.animate import save_dynamics
 from wonn_jax.tools.launch import exit_status
 from wonn_jax.tools.network import latest_run, load_network
 from wonn_jax.tools.puzzles import PUZZLES
 from wonn_jax.tools.puzzles.base import Puzzle
+from wonn_jax.tools.runs import path_argument
 from wonn_jax.tools.solving import answer
 
 SIGNS = ("walls", "free", "start", "goal")
@@ -37,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("task", choices=tuple(PUZZLES))
     parser.add_argument("file", help="puzzles, one or several; - reads standard input")
     parser.add_argument("--first", type=int, default=0, help="how many puzzles; default: all")
-    parser.add_argument("--workdir", type=Path, help="folder of a run; default: latest in runs/")
+    parser.add_argument(
+        "--workdir", type=path_argument, help="folder of a run; default: latest in runs/"
+    )
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
     parser.add_argument("--use", default="ema", choices=("ema", "raw"), help="which weights")
     parser.add_argument("--weights", default="", help="PyTorch file to use instead of a run")
@@ -45,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--votes", type=int, default=8, help="draws of the initial phases")
     parser.add_argument("--steps", type=int, default=0, help="T; default: as in training")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
-    parser.add_argument("--picture", type=Path, help="PNG to write, of the first puzzle")
-    parser.add_argument("--animate", type=Path, help="GIF to write, of the first puzzle")
+    parser.add_argument("--picture", type=path_argument, help="PNG to write, of the first puzzle")
+    parser.add_argument("--animate", type=path_argument, help="GIF to write, of the first puzzle")
     parser.add_argument("--colour", choices=("auto", "always", "never"), default="auto")
     for name in SIGNS:
         parser.add_argument(f"--{name}", default="", help=f"signs of a maze that mean {name}")
@@ -73,9 +77,9 @@ def _run(options: argparse.Namespace) -> int:
     print(f"puzzles   {origin}", flush=True)
     for number, board in enumerate(boards, 1):
         puzzle.check_solvable(board, f"{puzzle.name} {number} of {len(boards)}")
-    workdir = options.workdir or (Path() if options.weights else latest_run(puzzle.name))
+    workdir = options.workdir or (epath.Path() if options.weights else latest_run(puzzle.name))
     chosen = (options.checkpoint, options.use, options.weights, options.heads)
-    network = load_network(workdir.resolve(), puzzle.name, *chosen)
+    network = load_network(workdir, puzzle.name, *chosen)
     print(f"weights   {network.origin}")
     solved = []
     for number, board in enumerate(boards):

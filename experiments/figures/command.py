@@ -2,14 +2,15 @@
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from wonn_jax.common.folders import make_folder
 from wonn_jax.tools.launch import exit_status
 from wonn_jax.tools.network import Network, batch_of, load_network
 from wonn_jax.tools.puzzles import PUZZLES
+from wonn_jax.tools.runs import path_argument
 
 BLUE, RED, GREEN, BROWN, GREY = "#3d7eff", "#d7263d", "#1b998b", "#b07d2b", "#999999"
 
@@ -17,8 +18,8 @@ BLUE, RED, GREEN, BROWN, GREY = "#3d7eff", "#d7263d", "#1b998b", "#b07d2b", "#99
 def figure_parser(description: str | None) -> argparse.ArgumentParser:
     """Arguments of a figure of a network's dynamics."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
-    parser.add_argument("workdir", type=Path, help="folder of a run")
-    parser.add_argument("output", type=Path, help="PNG to write")
+    parser.add_argument("workdir", type=path_argument, help="folder of a run")
+    parser.add_argument("output", type=path_argument, help="PNG to write")
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
     parser.add_argument("--use", default="ema", choices=("ema", "raw"), help="which weights")
     parser.add_argument("--steps", type=int, default=0, help="T of every layer; 0: as in training")
@@ -38,7 +39,7 @@ def run(
 def _write(options: argparse.Namespace, draw: Callable[[argparse.Namespace], None]) -> int:
     if getattr(options, "steps", 0) < 0:
         raise ValueError(f"--steps={options.steps} must not be negative.")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(options.output.parent)
     try:
         draw(options)
     except KeyError as error:
@@ -55,7 +56,7 @@ def examples(
     Raises:
       ValueError: no examples, or some that do not exist.
     """
-    network = load_network(options.workdir.resolve(), "", options.checkpoint, options.use)
+    network = load_network(options.workdir, "", options.checkpoint, options.use)
     if number < 1:
         raise ValueError(f"--examples={number} must be at least 1.")
     return network, batch_of(network.load("test"), range(first, first + number))

@@ -11,16 +11,17 @@ distribution of the phases beside the map.
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
+from etils import epath
+from matplotlib.animation import FuncAnimation
 from matplotlib.artist import Artist
 
 from experiments.figures import command
-from wonn_jax.tasks.pictures import new_figure, save_figure
+from wonn_jax.tasks.pictures import new_figure, save_figure, save_movie
 from wonn_jax.tools.network import Network, watch
 from wonn_jax.tools.phases import colour_limit, contrast, distribution, groups
+from wonn_jax.tools.runs import path_argument
 
 COLUMNS = 8
 
@@ -60,7 +61,7 @@ def draw(options: argparse.Namespace) -> None:
 
 
 def animate(
-    path: Path,
+    path: epath.Path,
     network: Network,
     example: dict[str, np.ndarray],
     paths: list[np.ndarray],
@@ -99,17 +100,16 @@ def animate(
         right.set_title("distribution of the phases\ngroups 1 (blue) and 2 (red)", fontsize=9)
         return [middle, right]
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The last step is repeated: not every viewer honours the duration of a single frame.
     movie = FuncAnimation(figure, frame, frames=len(frames) + 6)
-    movie.save(path, writer=PillowWriter(fps=4), dpi=80)
+    save_movie(movie, path, 4)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = command.figure_parser(__doc__)
     parser.add_argument("--example", type=int, default=0, help="number in the test split")
-    parser.add_argument("--animate", type=Path, help="GIF to write")
+    parser.add_argument("--animate", type=path_argument, help="GIF to write")
     return command.run(parser, argv, draw)
 
 

@@ -11,16 +11,17 @@ digits that break a rule in red.
 
 import argparse
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
+from etils import epath
 
 from experiments.figures import command
 from wonn_jax.tasks.pictures import errors, new_figure, save_figure
 from wonn_jax.tools.animate import save_dynamics
 from wonn_jax.tools.network import watch
 from wonn_jax.tools.puzzles import PUZZLES, Puzzle
+from wonn_jax.tools.runs import path_argument
 
 PANELS = 7
 
@@ -51,7 +52,7 @@ def draw(options: argparse.Namespace) -> None:
 
 
 def draw_steps(
-    path: Path,
+    path: epath.Path,
     puzzle: Puzzle,
     tokens: np.ndarray,
     target: np.ndarray,
@@ -94,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = command.figure_parser(__doc__)
     parser.add_argument("--example", type=int, default=0, help="number in the test split")
-    parser.add_argument("--animate", type=Path, help="GIF to write")
+    parser.add_argument("--animate", type=path_argument, help="GIF to write")
     return command.run(parser, argv, draw)
 
 

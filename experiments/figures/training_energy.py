@@ -8,12 +8,12 @@ and the accuracy, with raw and with averaged (EMA) weights.
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from experiments.figures import command
 from wonn_jax.tasks.pictures import new_figure, save_figure
+from wonn_jax.tools.runs import path_argument
 from wonn_jax.train.lines import read_lines
 
 WEIGHTS = {"raw": command.BROWN, "ema": command.GREEN}
@@ -58,8 +58,8 @@ def draw(options: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("workdir", type=Path, help="folder of a run")
-    parser.add_argument("output", type=Path, help="PNG to write")
+    parser.add_argument("workdir", type=path_argument, help="folder of a run")
+    parser.add_argument("output", type=path_argument, help="PNG to write")
     return command.run(parser, argv, draw)
 
 

@@ -1,15 +1,14 @@
 """Small files of a run: written in one go, read with errors that name the file."""
 
-import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
-from wonn_jax.common.folders import is_remote
+from wonn_jax.common.folders import is_remote, naming
 
 
 def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
@@ -20,8 +19,9 @@ def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     target = epath.Path(path)
-    if is_remote(target):  # an object is there when all of it is
-        target.write_bytes(data)
+    if is_remote(target):
+        with naming(target):
+            target.write_bytes(data)  # an object is there when all of it is
         return
     # Processes that write at the same time must not write into the same file.
     temporary = f"{os.fspath(target)}.{os.getpid()}.tmp"
@@ -35,15 +35,6 @@ def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
         except OSError:
             epath.Path(temporary).unlink(missing_ok=True)
             raise
-
-
-@contextlib.contextmanager
-def naming(path: epath.PathLike) -> Iterator[None]:
-    """Makes errors of the operating system name a file; that of a full disk names none."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

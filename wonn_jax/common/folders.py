@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -20,12 +21,13 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HALF_URL = re.compile(r"(gs|s3|az|hf):/?(?!/)")
 
 
-def parse_folder(text: epath.PathLike) -> epath.Path:
+def parse_path(text: epath.PathLike) -> epath.Path:
     """The absolute path that a person has typed: local, with `~` or not, file:///PATH or gs://.
 
     Raises:
       ValueError: another kind of URL, or what cannot be a path.
       ImportError: gs:// without the packages for it.
+      OSError: a bucket that cannot be reached.
     """
     text = os.fspath(text)
     if half := _HALF_URL.match(text):
@@ -40,8 +42,8 @@ def parse_folder(text: epath.PathLike) -> epath.Path:
         return _local(text)
     if url[1] != "gs":
         raise ValueError(
-            f"{text!r} is neither a local folder nor gs://BUCKET/PATH, which is all that a run can "
-            "be written to. Mount other storage as a folder."
+            f"{text!r} is neither a local path nor gs://BUCKET/PATH, which is all that runs can be "
+            "written to. Mount other storage as a folder."
         )
     return _bucket(text)
 
@@ -59,7 +61,10 @@ def _bucket(url: str) -> epath.Path:
 
     # Other processes write there, too: folders have to be listed anew each time.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
-    return epath.Path("gs://" + "/".join(names))
+    path = epath.Path("gs://" + "/".join(names))
+    with naming(path):
+        path.exists()
+    return path
 
 
 def _installed(module: str) -> bool:
@@ -87,6 +92,37 @@ def _local(text: str) -> epath.Path:
     if is_remote(found):
         raise ValueError(f"{path} is {found} to etils and Orbax; mount it as another folder.")
     return found
+
+
+def absolute(path: epath.PathLike) -> epath.Path:
+    """The same path, which the working directory has no part in."""
+    return epath.Path(path) if is_remote(path) else epath.Path(Path(path).resolve())
+
+
+@contextlib.contextmanager
+def naming(path: epath.PathLike) -> Iterator[None]:
+    """Makes errors of reading and writing a path name it.
+
+    That of a full disk names none; those of a bucket are of many kinds, and become OSErrors.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or is_remote(path):
+            raise _unreachable(path, error) from error
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    except Exception as error:
+        if not is_remote(path):
+            raise
+        raise _unreachable(path, error) from error
+
+
+def _unreachable(path: epath.PathLike, error: Exception) -> OSError:
+    reason = (str(error).strip().splitlines() or [""])[0][:200]
+    return OSError(
+        f"{path} cannot be read or written ({type(error).__name__}: {reason}). Check the path, the "
+        "permissions and the network."
+    )
 
 
 def writable_folder(folder: epath.Path) -> list[Path]:
@@ -124,9 +160,15 @@ def is_remote(path: epath.PathLike) -> bool:
     return os.fspath(path).startswith("gs://")
 
 
+def make_folder(path: epath.Path) -> None:
+    """Makes a folder, unless it exists; in a bucket, none has to be made."""
+    if not is_remote(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def copy_folder(source: epath.Path, target: epath.Path) -> None:
-    """Copies all files of a folder, whose names in `target` are replaced."""
-    target.mkdir(parents=True, exist_ok=True)
+    """Copies all files of a folder, which replace those of the same name in `target`."""
+    make_folder(target)
     for path in source.iterdir():
         if path.is_dir():
             copy_folder(path, target / path.name)
@@ -140,5 +182,5 @@ def move_folder(source: epath.Path, target: epath.Path) -> None:
         copy_folder(source, target)
         source.rmtree()
     else:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         os.rename(source, target)

@@ -3,12 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
@@ -115,7 +115,11 @@ class Accuracy:
         return Evaluation(over_draws([_metrics(experiment.task, x) for x in totals]), *first)
 
     def report(
-        self, sets: Mapping[str, Variables], source: Source, workdir: Path, about: dict[str, Any]
+        self,
+        sets: Mapping[str, Variables],
+        source: Source,
+        workdir: epath.Path,
+        about: dict[str, Any],
     ) -> dict[str, Any]:
         results = {name: self.evaluate(x, source).metrics for name, x in sets.items()}
         print(metrics_table(results))

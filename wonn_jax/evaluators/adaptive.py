@@ -8,11 +8,11 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 
 from wonn_jax.common.checks import at_least, no_effect, one_of
 from wonn_jax.common.rng import example_keys, stream_key
@@ -203,7 +203,11 @@ class Adaptive:
         return jax.tree.map(lambda *x: np.concatenate(x)[:examples], *parts), seconds
 
     def report(
-        self, sets: Mapping[str, Variables], source: Source, workdir: Path, about: dict[str, Any]
+        self,
+        sets: Mapping[str, Variables],
+        source: Source,
+        workdir: epath.Path,
+        about: dict[str, Any],
     ) -> dict[str, Any]:
         stop, limits = self._stop, self._limits()
         results: dict[str, Any] = {}

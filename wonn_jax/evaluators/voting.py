@@ -12,12 +12,12 @@ batch, so that results do not depend on the batch size or the number of devices.
 import dataclasses
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax import Array
 from jax.sharding import PartitionSpec as P
 from scipy import stats
@@ -217,7 +217,11 @@ class Voting:
         return jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :examples], *parts)
 
     def report(
-        self, sets: Mapping[str, Variables], source: Source, workdir: Path, about: dict[str, Any]
+        self,
+        sets: Mapping[str, Variables],
+        source: Source,
+        workdir: epath.Path,
+        about: dict[str, Any],
     ) -> dict[str, Any]:
         marks = read_at(max(steps_per_layer(self._experiment)))
         results: dict[str, Any] = {}
@@ -366,7 +370,7 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plot(path: Path, result: dict[str, Any], title: str) -> None:
+def plot(path: epath.Path, result: dict[str, Any], title: str) -> None:
     """Draws accuracy over the number of draws and the number of steps as PNG."""
     colours = dict(zip(RULES, ("#1b998b", "#7bc8a4", "#3d7eff", "#999999"), strict=True))
     figure = new_figure(10.5, 4.4)

@@ -4,11 +4,11 @@ import abc
 import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax import Array, ShapeDtypeStruct
 
 from wonn_jax.config import Component
@@ -87,7 +87,7 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def save_predictions(
         self,
-        path: Path,
+        path: epath.Path,
         batch: Mapping[str, np.ndarray],
         predictions: Mapping[str, np.ndarray],
         title: str,
@@ -104,7 +104,11 @@ class Task(abc.ABC):
         """
 
     def save_inputs(  # noqa: B027, most tasks draw nothing, see `draws_inputs`
-        self, path: Path, batch: Mapping[str, Array], title: str, class_names: Sequence[str] = ()
+        self,
+        path: epath.Path,
+        batch: Mapping[str, Array],
+        title: str,
+        class_names: Sequence[str] = (),
     ) -> None:
         """Draws a prepared training batch as PNG, to show what augmentation does."""
 

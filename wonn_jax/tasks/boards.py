@@ -4,12 +4,12 @@ import abc
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 from jax import Array, ShapeDtypeStruct
 
 from wonn_jax.common.examples import Boards
@@ -81,7 +81,7 @@ class BoardTask(Task):
 
     def save_predictions(
         self,
-        path: Path,
+        path: epath.Path,
         batch: Mapping[str, np.ndarray],
         predictions: Mapping[str, np.ndarray],
         title: str,

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 from jax import Array, ShapeDtypeStruct
 
 from wonn_jax.common.checks import share
@@ -128,7 +128,7 @@ class ImageTask(Task):
 
     def save_predictions(
         self,
-        path: Path,
+        path: epath.Path,
         batch: Mapping[str, np.ndarray],
         predictions: Mapping[str, np.ndarray],
         title: str,
@@ -139,7 +139,11 @@ class ImageTask(Task):
         )
 
     def save_inputs(
-        self, path: Path, batch: Mapping[str, Array], title: str, class_names: Sequence[str] = ()
+        self,
+        path: epath.Path,
+        batch: Mapping[str, Array],
+        title: str,
+        class_names: Sequence[str] = (),
     ) -> None:
         # Without padding.
         rows = range(min(SHOWN, int((batch["id"] >= 0).sum())))

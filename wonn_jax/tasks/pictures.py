@@ -6,15 +6,20 @@ Figures are made without pyplot, which would keep them in global state until the
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
+from etils import epath
 
+from wonn_jax.common.files import write_atomically
+from wonn_jax.common.folders import make_folder
 from wonn_jax.tasks.colours import MAZE_COLOURS
 
 if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -31,10 +36,25 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Writes a figure as PNG; creates the folder if it does not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+def save_figure(figure: Figure, path: epath.PathLike, dpi: int = 110) -> None:
+    """Writes a figure, as PNG or what the name ends in; makes the folder if it is missing."""
+    path = epath.Path(path)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:] or "png", dpi=dpi)
+    make_folder(path.parent)
+    write_atomically(path, drawn.getvalue())
+
+
+def save_movie(movie: FuncAnimation, path: epath.PathLike, frames_per_second: int) -> None:
+    """Writes an animation as GIF; makes the folder if it is missing."""
+    from matplotlib.animation import PillowWriter
+
+    path = epath.Path(path)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = epath.Path(folder) / "movie.gif"
+        movie.save(drawn, writer=PillowWriter(fps=frames_per_second), dpi=80)
+        make_folder(path.parent)
+        write_atomically(path, drawn.read_bytes())
 
 
 # --- Boards ---------------------------------------------------------------------------------------
@@ -108,7 +128,7 @@ SUDOKU_DRAWING = Drawing(draw_sudoku, {"given": _GIVEN, "correct": _CORRECT, "wr
 
 
 def save_boards(
-    path: Path,
+    path: epath.PathLike,
     drawing: Drawing,
     inputs: np.ndarray,
     targets: np.ndarray,
@@ -157,7 +177,7 @@ def errors(classes: np.ndarray, target: np.ndarray) -> str:
 
 
 def save_classified(
-    path: Path,
+    path: epath.PathLike,
     inputs: np.ndarray,
     targets: np.ndarray,
     predictions: Mapping[str, np.ndarray],
@@ -196,7 +216,9 @@ def class_name(number: int, names: Sequence[str]) -> str:
     return names[number] if len(names) else str(number)
 
 
-def save_images(path: Path, images: np.ndarray, captions: Sequence[str], title: str) -> None:
+def save_images(
+    path: epath.PathLike, images: np.ndarray, captions: Sequence[str], title: str
+) -> None:
     """Images in rows of eight, each with a caption.
 
     Args:

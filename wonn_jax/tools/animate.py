@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from etils import epath
 
-from wonn_jax.tasks.pictures import new_figure, save_figure
+from wonn_jax.tasks.pictures import new_figure, save_figure, save_movie
 from wonn_jax.tools.puzzles import Puzzle
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def save_dynamics(
-    path: Path,
+    path: epath.PathLike,
     puzzle: Puzzle,
     tokens: np.ndarray,
     probabilities: np.ndarray,
@@ -35,7 +35,7 @@ def save_dynamics(
       moving: whether to draw all steps, or only the last one.
       milliseconds: duration of a step; the last one is shown ten times as long.
     """
-    from matplotlib.animation import FuncAnimation, PillowWriter
+    from matplotlib.animation import FuncAnimation
 
     steps = len(probabilities)
     figure = new_figure(5, 6.4)
@@ -58,7 +58,6 @@ def save_dynamics(
         draw(steps - 1)
         save_figure(figure, path)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The last step is repeated: not every viewer honours the duration of a single frame.
     movie = FuncAnimation(figure, draw, frames=steps + 9)
-    movie.save(path, writer=PillowWriter(fps=1000 // milliseconds), dpi=80)
+    save_movie(movie, path, 1000 // milliseconds)

@@ -12,8 +12,10 @@ from traceback import print_exception
 from typing import NamedTuple, NoReturn
 
 import jax
+from etils import epath
 
 from wonn_jax.common.files import named_fields
+from wonn_jax.common.folders import make_folder, parse_path
 from wonn_jax.config import to_dict
 from wonn_jax.parallel import hosts
 from wonn_jax.tools import environment
@@ -77,7 +79,7 @@ def prepare_devices(
     if config.devices.cpu_devices:
         jax.config.update("jax_num_cpu_devices", config.devices.cpu_devices)
     if config.devices.compilation_cache:
-        _keep_compiled(Path(config.devices.compilation_cache).expanduser().resolve())
+        _keep_compiled(parse_path(config.devices.compilation_cache))
     train = mode == "train"  # elsewhere, SIGTERM ends the process as usual
     if coordinator is not None and process_id is not None and num_processes is not None:
         hosts.join(coordinator, process_id, num_processes, seconds=join_seconds, preemptible=train)
@@ -198,10 +200,10 @@ def _note(found: str) -> None:
     )
 
 
-def _keep_compiled(folder: Path) -> None:
+def _keep_compiled(folder: epath.Path) -> None:
     """Makes JAX cache compiled programs in `folder`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise OSError(
             f"The compilation cache {folder} cannot be created ({error.strerror}); set another "

@@ -1,6 +1,6 @@
 """A trained network by itself, of a run or of a PyTorch file, and what it goes through.
 
-network = load_network(Path("runs/maze_hard-small"))
+network = load_network("runs/maze_hard-small")
 watched = watch(network, batch_of(network.load("test"), [0, 1, 2]))
 watched.layers[-1].trajectory                           # [T, 3, H, W, C], rad
 """
@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
+from wonn_jax.common.folders import absolute
 from wonn_jax.common.rng import example_keys, stream_key
 from wonn_jax.config import build
 from wonn_jax.data import Mazes, Source, Sudokus
@@ -60,7 +62,7 @@ class Network(NamedTuple):
 
 
 def load_network(
-    workdir: Path,
+    workdir: epath.PathLike,
     task: str = "",
     checkpoint: str = "last",
     weights: str = "ema",
@@ -81,6 +83,7 @@ def load_network(
     Raises:
       ValueError, FileNotFoundError: nothing there, of another task, or without oscillators.
     """
+    workdir = absolute(workdir)
     config = _config_of_weights(task, file, heads) if file else _config_of_run(workdir, task)
     config = dataclasses.replace(
         config,
@@ -104,14 +107,14 @@ def load_network(
     )
 
 
-def config_of_run(workdir: Path) -> Config:
+def config_of_run(workdir: epath.PathLike) -> Config:
     """The configuration of a run.
 
     Raises:
       FileNotFoundError: there is no run.
       ValueError: its configuration is damaged, or none of this version.
     """
-    written = workdir / "config.json"
+    written = epath.Path(workdir) / "config.json"
     if not written.is_file():
         raise FileNotFoundError(
             f"{workdir} holds no run: there is no {written.name}. Give the --workdir of a run; "
@@ -124,7 +127,7 @@ def config_of_run(workdir: Path) -> Config:
         raise ValueError(f"{written} is no configuration of this version: {error}") from error
 
 
-def _config_of_run(workdir: Path, task: str) -> Config:
+def _config_of_run(workdir: epath.Path, task: str) -> Config:
     config = config_of_run(workdir)
     if task and config.task.name != task:
         raise ValueError(
@@ -153,7 +156,7 @@ def _config_of_weights(task: str, file: str, heads: int) -> Config:
     return Config(task=settings(), data=data, model=model, eval=evaluation)
 
 
-def latest_run(task: str, folder: Path = Path("runs")) -> Path:
+def latest_run(task: str, folder: Path = Path("runs")) -> epath.Path:
     """The run of a task in `folder` that was written to last.
 
     Raises:
@@ -173,7 +176,7 @@ def latest_run(task: str, folder: Path = Path("runs")) -> Path:
             f"There is no run on {task} in {folder}/. Train one with python -m wonn_jax.main and a "
             "card in configs/, or give --workdir=RUN or --weights=FILE."
         )
-    return max(found)[1]
+    return absolute(max(found)[1])
 
 
 def batch_of(source: Source, numbers: Iterable[int]) -> dict[str, np.ndarray]:

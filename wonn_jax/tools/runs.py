@@ -1,13 +1,28 @@
 """The files of a run, as a report reads them: configuration, metrics, environment, votes."""
 
-from pathlib import Path
+import argparse
 from typing import Any, NamedTuple
+
+from etils import epath
 
 import wonn_jax.evaluators
 import wonn_jax.train.card  # noqa: F401, both register the components that `read_config` looks up
 from wonn_jax.common.files import numbers, read_object
+from wonn_jax.common.folders import parse_path
 from wonn_jax.train.lines import read_lines
 from wonn_jax.train.upgrade import read_config
+
+
+def path_argument(text: str) -> epath.Path:
+    """A path on the command line of argparse: of a run, or to write to.
+
+    Raises:
+      ArgumentTypeError: see `parse_path`.
+    """
+    try:
+        return parse_path(text)
+    except (ValueError, OSError, ImportError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 class Run(NamedTuple):
@@ -20,7 +35,7 @@ class Run(NamedTuple):
     lines: of `metrics.jsonl`.
     """
 
-    workdir: Path
+    workdir: epath.Path
     config: dict[str, Any]
     about: dict[str, Any]
     voting: dict[str, Any]
@@ -31,13 +46,14 @@ class Run(NamedTuple):
         return [line for line in self.lines if line.get("kind") == kind]
 
 
-def read_run(workdir: Path) -> Run:
+def read_run(workdir: epath.PathLike) -> Run:
     """Reads the files of a run.
 
     Raises:
       FileNotFoundError: no run there.
       ValueError: a damaged file; the message names it.
     """
+    workdir = epath.Path(workdir)
     config, about, voting = (workdir / f"{name}.json" for name in ("config", "run", "voting"))
     if not config.is_file():
         raise FileNotFoundError(f"{workdir} holds no run: there is no config.json.")

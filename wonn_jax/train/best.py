@@ -7,8 +7,9 @@ one, and then moves to `earlier_best/`.
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from etils import epath
 
 from wonn_jax.common.files import named_fields
 from wonn_jax.config import field_names, to_dict
@@ -37,7 +38,7 @@ class Best:
     """
 
     def __init__(
-        self, config: Config, task: Task, data: str, checkpoints: Checkpoints, metrics: Path
+        self, config: Config, task: Task, data: str, checkpoints: Checkpoints, metrics: epath.Path
     ):
         self._metric, self._sign = config.checkpoint.best, config.checkpoint.sign
         self._fields = measured_by(config, task)

@@ -29,7 +29,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from wonn_jax.common.checks import at_least, length
 from wonn_jax.common.files import named_fields
-from wonn_jax.common.folders import is_remote, move_folder, parse_folder
+from wonn_jax.common.folders import absolute, is_remote, make_folder, move_folder
 from wonn_jax.parallel import hosts
 from wonn_jax.train.upgrade import array_name, read_config, upgrade
 
@@ -154,12 +154,12 @@ class Checkpoints:
     """
 
     def __init__(self, directory: epath.PathLike, keep: int, *, writable: bool = True):
-        self.directory = parse_folder(directory)
+        self.directory = absolute(directory)
         self._damaged: list[int] = []
         process = jax.process_index()
         self._writes = writable and process == 0
         if self._writes:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_folder(self.directory)
             for left in self.directory.glob("*.orbax-checkpoint-tmp*"):
                 log.warning("Removing the incomplete checkpoint %s.", left)
             self._rename_strays()

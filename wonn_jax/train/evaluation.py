@@ -5,11 +5,11 @@ The evaluators themselves are components in `wonn_jax.evaluators`, which a card 
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import numpy as np
+from etils import epath
 
 from wonn_jax.common.checks import at_least, length
 from wonn_jax.config import Component
@@ -38,7 +38,11 @@ class Evaluator(Protocol):
     """Judges trained weights by the examples of a split."""
 
     def report(
-        self, sets: Mapping[str, Variables], source: Source, workdir: Path, about: dict[str, Any]
+        self,
+        sets: Mapping[str, Variables],
+        source: Source,
+        workdir: epath.Path,
+        about: dict[str, Any],
     ) -> dict[str, Any]:
         """Evaluates sets of weights for `--mode=eval`: prints a table, writes files of its own.
 

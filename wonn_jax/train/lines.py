@@ -7,8 +7,8 @@ from typing import Any
 
 from etils import epath
 
-from wonn_jax.common.files import naming, numbers, parse_object, to_json, write_atomically
-from wonn_jax.common.folders import is_remote
+from wonn_jax.common.files import numbers, parse_object, to_json, write_atomically
+from wonn_jax.common.folders import is_remote, naming
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from typing import Any
 from etils import epath
 
 from wonn_jax.common.files import parse_object, to_json
-from wonn_jax.common.folders import is_remote, writable_folder
+from wonn_jax.common.folders import is_remote, naming, writable_folder
 from wonn_jax.parallel import hosts
 
 NAME = "lock.json"
@@ -192,17 +192,19 @@ class Lock:
 
     def _read(self) -> dict[str, Any] | None:
         """What the file says; None if there is none, or a power cut has damaged it."""
-        try:
-            return parse_object(self._path.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
+        with naming(self._path):
+            try:
+                return parse_object(self._path.read_bytes())
+            except (FileNotFoundError, ValueError):
+                return None
 
     def _write(self) -> None:
         text = to_json(self._about | {"beat": self._beat}).encode().ljust(_LENGTH - 1) + b"\n"
-        if self._file is None:
-            self._path.write_bytes(text)
-        else:
-            os.pwrite(self._file, text, 0)
+        with naming(self._path):
+            if self._file is None:
+                self._path.write_bytes(text)
+            else:
+                os.pwrite(self._file, text, 0)
 
 
 def _who(holder: dict[str, Any]) -> str:

@@ -8,12 +8,14 @@ therefore go into `timing.jsonl`.
 import dataclasses
 import math
 import sys
+import tempfile
 import time
 
 from etils import epath
 from tqdm import tqdm
 
 from wonn_jax.common.checks import at_least, length
+from wonn_jax.common.folders import copy_folder, is_remote, naming
 from wonn_jax.train.lines import LineFile
 
 
@@ -45,6 +47,7 @@ class MetricWriter:
     def __init__(self, workdir: epath.Path, start: int, *, tensorboard: bool, active: bool):
         self._active = active
         self._board = None
+        self._local: tempfile.TemporaryDirectory | None = None
         if not active:
             return
         self._metrics = LineFile(workdir / "metrics.jsonl", start)
@@ -52,7 +55,11 @@ class MetricWriter:
         if tensorboard:
             from wonn_jax.train.scalars import SummaryWriter
 
-            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+            self._events = workdir / "tensorboard"
+            if is_remote(workdir):  # then uploaded with the lines
+                self._local = tempfile.TemporaryDirectory()
+            folder = self._local.name if self._local else str(self._events)
+            self._board = SummaryWriter(folder, purge_step=start + 1)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Adds a line of metrics after `step` updates, of kind 'train' or 'test'."""
@@ -77,10 +84,16 @@ class MetricWriter:
         if self._active:
             self._metrics.flush()
             self._timing.flush()
+        if self._local:
+            with naming(self._events):
+                copy_folder(epath.Path(self._local.name), self._events)
 
     def close(self) -> None:
         if self._board is not None:
             self._board.close()
+        self.flush()
+        if self._local:
+            self._local.cleanup()
 
 
 class Progress:

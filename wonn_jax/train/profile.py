@@ -1,13 +1,15 @@
 """A trace of some training steps by JAX's profiler."""
 
 import dataclasses
+import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 
 from wonn_jax.common.checks import at_least
+from wonn_jax.common.folders import copy_folder, is_remote, naming
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +52,11 @@ class Trace:
       seconds: the profiler took to start and to write.
     """
 
-    def __init__(self, config: ProfileConfig, folder: Path, *, active: bool):
+    def __init__(self, config: ProfileConfig, folder: epath.Path, *, active: bool):
         self._active = active and config.steps > 0
         self._first, self._last = config.start + 1, config.start + config.steps
         self._folder = folder
+        self._local: tempfile.TemporaryDirectory | None = None
         self._running = False
         self.seconds = 0.0
 
@@ -63,7 +66,10 @@ class Trace:
             jax.block_until_ready(arrays)
             began = time.monotonic()
             # A file for a browser too, which needs nothing installed.
-            jax.profiler.start_trace(str(self._folder), create_perfetto_trace=True)
+            if is_remote(self._folder):
+                self._local = tempfile.TemporaryDirectory()
+            folder = self._local.name if self._local else str(self._folder)
+            jax.profiler.start_trace(folder, create_perfetto_trace=True)
             self._running = True
             self.seconds += time.monotonic() - began
 
@@ -85,4 +91,8 @@ class Trace:
             began = time.monotonic()
             self._running = False
             jax.profiler.stop_trace()
+            if self._local:
+                with naming(self._folder):
+                    copy_folder(epath.Path(self._local.name), self._folder)
+                self._local.cleanup()
             self.seconds += time.monotonic() - began

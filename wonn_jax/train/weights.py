@@ -1,9 +1,9 @@
 """Trained weights of a run's checkpoint, or of a PyTorch file, on the devices of an experiment."""
 
-from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 
 from wonn_jax.config import to_dict
 from wonn_jax.interop import from_pytorch
@@ -16,7 +16,7 @@ from wonn_jax.train.experiment import Experiment
 from wonn_jax.train.state import Variables
 
 
-def saved_weights(experiment: Experiment, workdir: Path) -> tuple[dict[str, Variables], str]:
+def saved_weights(experiment: Experiment, workdir: epath.Path) -> tuple[dict[str, Variables], str]:
     """Both sets of weights of the checkpoint `eval.checkpoint`, and where they come from.
 
     Raises:

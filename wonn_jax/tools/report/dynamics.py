@@ -6,10 +6,10 @@ of frame.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 
 from wonn_jax.tasks.pictures import class_name, errors
 from wonn_jax.tools.network import Network, batch_of, load_network, watch
@@ -51,7 +51,7 @@ MakeExhibit = Callable[[Network, Mapping[str, np.ndarray], Sequence[str]], Exhib
 """Takes a network, a batch of test examples and the names of the classes."""
 
 
-def section(workdir: Path, task: str) -> str:
+def section(workdir: epath.Path, task: str) -> str:
     """The section of the report as HTML; '' if examples of this task cannot be shown.
 
     Raises:

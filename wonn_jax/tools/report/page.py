@@ -3,9 +3,10 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
+
+from etils import epath
 
 from wonn_jax.evaluators.voting import RULES
 from wonn_jax.tools.paper import benchmark, rows_for
@@ -16,7 +17,7 @@ from wonn_jax.tools.runs import Run, component, read_run
 from wonn_jax.train.checkpoint import named_fields
 
 
-def report_page(workdir: Path) -> str:
+def report_page(workdir: epath.Path) -> str:
     """The report of a run as one HTML page that loads nothing from elsewhere.
 
     Raises:
@@ -49,7 +50,7 @@ def report_page(workdir: Path) -> str:
 
 
 @contextlib.contextmanager
-def _malformed(path: Path) -> Iterator[None]:
+def _malformed(path: epath.Path) -> Iterator[None]:
     """Makes an error about a value that is missing or of another type name the file."""
     try:
         yield
@@ -109,7 +110,7 @@ def _paper(run: Run, last: dict[str, Any]) -> list[Element]:
     ]
 
 
-def _dynamics(workdir: Path, task: str) -> str:
+def _dynamics(workdir: epath.Path, task: str) -> str:
     try:
         return dynamics.section(workdir, task)
     except (ValueError, OSError, ImportError) as error:  # the other sections do not depend on it
@@ -132,7 +133,7 @@ def _voting(run: Run) -> list[Element]:
     ]
 
 
-def _predictions(workdir: Path) -> list[Element]:
+def _predictions(workdir: epath.Path) -> list[Element]:
     latest = sorted((workdir / "predictions").glob("step_*.png"))[-1:]
     return [
         part
