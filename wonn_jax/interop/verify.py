@@ -1,199 +1,113 @@
-"""Compares the networks of this project with the PyTorch reference, in float64.
-
-A fixture (`.npz`) holds the weights and inputs of a reference model, its outputs, and the
-gradients and updated buffers of one training batch.
-"""
+"""Compares the networks of this project with the PyTorch reference, in float64."""
 
 import functools
-import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wonn_jax.common.examples import Boards, Images
-from wonn_jax.interop.layers import Variables
-from wonn_jax.interop.winfree import KINDS, UNUSED, from_pytorch, to_pytorch
-from wonn_jax.models.grid import GridModel
-from wonn_jax.models.image import KERNELS, ImageModel
-from wonn_jax.tasks import ImageTask, MazeConfig, SudokuConfig, Task
-from wonn_jax.tasks.boards import BoardTaskConfig
-
-Fixture = Mapping[str, np.ndarray]
-Row = tuple[str, float]  # a quantity and its relative error
+from wonn_jax.interop.fixture import Case, Fixture, make_case, read_fixture
+from wonn_jax.interop.winfree import COPIES, UNUSED, to_pytorch
 
 # Every program runs once: optimising it would take longer than it saves.
 _jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
-def verify(path: str | Path, tolerance: float = 1e-8) -> bool:
+
+class Row(NamedTuple):
+    """A quantity that is compared.
+
+    error: relative, as `verify` defines it.
+    tolerance: up to which it agrees.
+    note: on what is compared, or why it cannot be.
+    """
+
+    name: str
+    error: float
+    tolerance: float
+    note: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        return self.error <= self.tolerance  # False for NaN
+
+    def __str__(self) -> str:
+        note = f"  ({self.note})" if self.note else ""
+        return f"{self.name}{note}"
+
+
+def verify(path: str | Path, tolerance: float | None = None) -> bool:
     """Runs our network on a fixture in float64 and prints the error of every quantity.
 
     The error is the largest absolute difference divided by the largest absolute value in the
     fixture. Phases are compared modulo 2π. A gradient that is zero in the fixture is measured
-    against the largest gradient.
+    against our largest gradient. Of phases and energies, the last steps may be recorded alone; they
+    are compared with our last. What is not recorded is listed, and is no difference.
+
+    Args:
+      path: of the fixture.
+      tolerance: largest error; None for 1e-8, or the square root of the machine epsilon of the
+        coarsest type among the weights, the initial phases and the quantity if that is more.
 
     Returns:
-      Whether every error is at most `tolerance`.
+      Whether every error is within the tolerance.
 
     Raises:
-      OSError, ValueError, KeyError: the file is missing or is not a fixture.
+      OSError, ImportError, ValueError: the file is missing, damaged, or no fixture; the message
+        names it.
     """
-    with np.load(path) as file:
-        fixture = {name: file[name] for name in file.files}
-    meta = json.loads(str(fixture["meta"]))
-    if meta["kind"] not in KINDS:
-        raise ValueError(
-            f"{path} is a fixture of kind {meta['kind']!r}; it must be one of {', '.join(KINDS)}."
-        )
-    with jax.enable_x64(True):
-        case = _case(fixture, meta)
-        rows = [_round_trip(case), *_evaluation(case), *_training(case)]
-    width = max(len(name) for name, _ in rows)
-    passed = True
-    for name, error in rows:
-        within = error <= tolerance  # False for NaN
-        passed &= within
-        print(f"{name:{width}}  {error:9.2e}  {'ok' if within else 'DIFFERS'}")
-    print(f"{path}: {'all within' if passed else 'NOT within'} {tolerance:g}")
+    try:
+        fixture = read_fixture(path)
+        with jax.enable_x64(True):
+            ours = _our_values(fixture)
+    except ValueError as error:
+        text = str(error).rstrip(".")
+        raise ValueError(f"{text}." if str(path) in text else f"{path}: {text}.") from error
+    rows = [_round_trip(fixture)]
+    rows += [_compare(fixture, name, ours) for name in fixture.recorded if name in ours]
+    if tolerance is not None:
+        rows = [row._replace(tolerance=tolerance) for row in rows]
+    absent = _summarised(_expected(fixture), fixture.recorded)
+    unknown = [name for name in fixture.recorded if name not in ours]
+    width = max(len(text) for text in [*map(str, rows), *absent, *unknown])
+    for row in rows:
+        print(f"{row!s:{width}}  {row.error:9.2e}  {'ok' if row.agrees else 'DIFFERS'}")
+    for name in absent:
+        print(f"{name:{width}}  not recorded")
+    for name in unknown:
+        print(f"{name:{width}}  not known here, not compared")
+    passed = all(row.agrees for row in rows)
+    verdict = f"{'all' if passed else 'NOT'} within {max(row.tolerance for row in rows):g}"
+    print(f"{path}: {verdict}{' of what is recorded' if absent else ''}")
     return passed
 
 
-class _Case(NamedTuple):
-    """A fixture, and our side of the comparison.
-
-    kind: key of `KINDS`.
-    tensors: weights of the reference.
-    variables: the same weights for our model.
-    batch: one batch in our layout.
-    theta: initial phases `[B, H, W, C]`.
-    options: further arguments of the model.
-    """
-
-    fixture: Fixture
-    kind: str
-    step_size: float
-    tensors: dict[str, np.ndarray]
-    variables: Variables
-    task: Task
-    model: nn.Module
-    batch: dict[str, Any]
-    theta: jax.Array
-    options: dict[str, Any]
+# --- Our values -----------------------------------------------------------------------------------
 
 
-def _case(fixture: Fixture, meta: dict[str, Any]) -> _Case:
-    kind = meta["kind"]
-    tensors = {n.removeprefix("param/"): x for n, x in fixture.items() if n.startswith("param/")}
-    step_size = float(tensors["gamma"][0])
-    inputs, target = jnp.asarray(fixture["input"]), jnp.asarray(fixture["target"])
-    batch = {"target": target, "id": jnp.arange(len(target))}
-    if inputs.ndim == 4:  # images, channels first
-        batch["input"] = inputs.transpose(0, 2, 3, 1)
-    else:
-        batch["input"] = inputs
-        batch["valid"] = jnp.ones(target.shape, bool)
-    options = {}
-    if "is_input" in fixture:
-        options["given"] = jnp.asarray(fixture["is_input"])
-    task, model = _BUILDERS[kind](fixture, meta, _common_arguments(meta["model"], step_size))
-    return _Case(
-        fixture=fixture,
-        kind=kind,
-        step_size=step_size,
-        tensors=tensors,
-        variables=jax.tree.map(jnp.asarray, from_pytorch(tensors, step_size=step_size)),
-        task=task,
-        model=model,
-        batch=batch,
-        theta=jnp.asarray(fixture["theta0"]).transpose(0, 2, 3, 1),
-        options=options,
-    )
+def _our_values(fixture: Fixture) -> dict[str, Any]:
+    """What our network computes of what is recorded, under the same names and in that layout."""
+    parts = {name.partition("/")[0] for name in fixture.recorded}
+    if not parts:
+        return {}
+    case = make_case(fixture)
+    variables = jax.tree.map(jnp.asarray, fixture.variables)
+    ours = _evaluation(case, variables) if "eval" in parts else {}
+    return ours | (_training(fixture, case, variables) if "train" in parts else {})
 
 
-def _common_arguments(theirs: Mapping[str, Any], step_size: float) -> dict[str, Any]:
-    """Arguments of our models from those of the reference's."""
-    return {
-        "width": theirs["ch"],
-        "layers": theirs["L"],
-        "steps": (theirs["T"],),
-        "heads": theirs.get("heads", 8),
-        "step_size": step_size,
-        "dtype": jnp.float64,
-    }
-
-
-def _build_board(
-    settings: BoardTaskConfig, fixture: Fixture, meta: dict[str, Any], common: dict[str, Any]
-) -> tuple[Task, GridModel]:
-    height, width = fixture["input"].shape[1:]
-    boards = Boards(height, width, settings.tokens, len(settings.classes), settings.givens)
-    return settings.task(boards, settings.loss_weights), GridModel(
-        tokens=boards.tokens,
-        classes=boards.classes,
-        inject="given" if boards.givens else "all",
-        **common,
-    )
-
-
-def _build_image(
-    fixture: Fixture, meta: dict[str, Any], common: dict[str, Any]
-) -> tuple[Task, ImageModel]:
-    theirs = meta["model"]
-    images = Images(side=fixture["input"].shape[-1], classes=fixture["eval/logits"].shape[-1])
-    return ImageTask(images), ImageModel(
-        classes=images.classes,
-        widening=theirs.get("ch_final", theirs["ch"]) != theirs["ch"],
-        patch=theirs.get("input_patch_size", 1) if "imagenet" in theirs["data"] else 1,
-        interaction=theirs["si_func"],
-        group=theirs.get("group_size", 1),
-        coupling={"attn": "attention", "conv": "convolution"}[theirs["coupling"]],
-        kernels=tuple(theirs.get("kernel_sizes", KERNELS)),
-        norm="none" if theirs.get("norm") == "none" else "group",
-        transition_bias=meta.get("phase_bias", theirs.get("phase_bias", False)),
-        readout_side=theirs.get("output_ksize", 3),
-        **common,
-    )
-
-
-_BUILDERS: dict[str, Callable[[Fixture, dict[str, Any], dict[str, Any]], tuple[Task, nn.Module]]]
-_BUILDERS = {
-    "maze": functools.partial(_build_board, MazeConfig()),
-    "sudoku": functools.partial(_build_board, SudokuConfig()),
-    "image": _build_image,
-}
-
-
-def _error(ours: Any, theirs: np.ndarray, *, scale: float | None = None) -> float:
-    """Largest difference relative to `scale`, or to the largest value; ∞ for another shape."""
-    ours = np.asarray(ours)
-    if ours.shape != theirs.shape:
-        return float("inf")
-    size = np.abs(theirs).max(initial=0.0) if scale is None else scale
-    return float(np.abs(ours - theirs).max(initial=0.0) / (size or 1.0))
-
-
-def _round_trip(case: _Case) -> Row:
-    """Import followed by export must reproduce every tensor that the reference uses."""
-    variables = from_pytorch(case.tensors, step_size=case.step_size)
-    back = to_pytorch(variables, case.kind, step_size=case.step_size)
-    used = [name for name in case.tensors if not UNUSED.fullmatch(name)]
-    same = back.keys() == case.tensors.keys() and all(
-        np.array_equal(back[name], case.tensors[name]) for name in used
-    )
-    return "import and export", 0.0 if same else float("inf")
-
-
-def _evaluation(case: _Case) -> list[Row]:
+def _evaluation(case: Case, variables: Any) -> dict[str, Any]:
     """Logits, and the phases and energies of every layer, with running statistics."""
 
     @_jit
-    def run(variables):
-        return case.model.apply(
+    def run(variables: Any) -> Any:
+        model: Any = case.model
+        return model.apply(
             variables,
             case.batch["input"],
             case.theta,
@@ -202,26 +116,22 @@ def _evaluation(case: _Case) -> list[Row]:
             **case.options,
         )
 
-    output: Any = run(case.variables)
-    rows = [("eval/logits", _error(output.logits, case.fixture["eval/logits"]))]
+    output = run(variables)
+    ours = {"eval/logits": output.logits}
     for i, layer in enumerate(output.layers):
-        theirs = case.fixture[f"eval/layer{i}/theta"]
-        phases = np.asarray(layer.trajectory).transpose(0, 1, 4, 2, 3)
-        difference = np.angle(np.exp(1j * (phases - theirs)))
-        error = _error(difference, np.zeros_like(theirs), scale=np.abs(theirs).max())
-        rows.append((f"eval/layer{i}/theta", error))
-        energies = case.fixture[f"eval/layer{i}/energy"][1:]  # the reference prepends a zero
-        rows.append((f"eval/layer{i}/energy", _error(layer.energies, energies)))
-    return rows
+        ours[f"eval/layer{i}/theta"] = layer.trajectory.transpose(0, 1, 4, 2, 3)
+        ours[f"eval/layer{i}/energy"] = layer.energies
+    return ours
 
 
-def _training(case: _Case) -> list[Row]:
+def _training(fixture: Fixture, case: Case, variables: Any) -> dict[str, Any]:
     """Logits, loss, gradients and buffers of one training batch."""
 
     @_jit
-    def run(variables):
-        def loss(params):
-            output, updates = case.model.apply(
+    def run(variables: Any) -> Any:
+        def loss(params: Any) -> Any:
+            model: Any = case.model
+            output, updates = model.apply(
                 {**variables, "params": params},
                 case.batch["input"],
                 case.theta,
@@ -234,19 +144,95 @@ def _training(case: _Case) -> list[Row]:
 
         return jax.value_and_grad(loss, has_aux=True)(variables["params"])
 
-    (loss, (logits, updates)), grads = run(case.variables)
-    rows = [
-        ("train/logits", _error(logits, case.fixture["train/logits"])),
-        ("train/loss", _error(loss, case.fixture["train/loss"])),
-    ]
-    ours = to_pytorch({"params": grads, **updates}, case.kind, step_size=case.step_size)
-    gradients = {n: x for n, x in case.fixture.items() if n.startswith("train/grad/")}
-    largest = max(np.abs(x).max() for x in gradients.values())
-    for name, theirs in gradients.items():
-        zero = np.abs(theirs).max() < 1e-12 * largest
-        scale = largest if zero else None
-        rows.append((name, _error(ours[name.removeprefix("train/grad/")], theirs, scale=scale)))
-    for name, theirs in case.fixture.items():
-        if name.startswith("train/buffer/"):
-            rows.append((name, _error(ours[name.removeprefix("train/buffer/")], theirs)))
-    return rows
+    (loss, (logits, updates)), grads = run(variables)
+    tensors = to_pytorch({"params": grads, **updates}, fixture.kind, step_size=fixture.step_size)
+    ours = {"train/logits": logits, "train/loss": loss}
+    return ours | {_of_training(name): x for name, x in tensors.items()}
+
+
+def _of_training(name: str) -> str:
+    return f"train/{'buffer' if name.endswith(_BUFFERS) else 'grad'}/{name}"
+
+
+def _expected(fixture: Fixture) -> list[str]:
+    """The names of all that a complete fixture records."""
+    names = ["eval/logits"]
+    for i in range(fixture.layers):
+        names += [f"eval/layer{i}/theta", f"eval/layer{i}/energy"]
+    names += ["train/logits", "train/loss"]
+    tensors = to_pytorch(fixture.variables, fixture.kind)
+    once = [n for n in tensors if not (UNUSED.fullmatch(n) or n.startswith((*COPIES, "gamma")))]
+    return names + sorted(map(_of_training, once), key=lambda name: name.startswith("train/buffer"))
+
+
+def _summarised(expected: Iterable[str], recorded: Iterable[str]) -> list[str]:
+    """What is not recorded; as one if it is all gradients, or all buffers."""
+    absent = [name for name in expected if name not in set(recorded)]
+    for group in ("train/grad/", "train/buffer/"):
+        own = [name for name in absent if name.startswith(group)]
+        if own and not any(name.startswith(group) for name in recorded):
+            place = absent.index(own[0])
+            absent = [name for name in absent if name not in own]
+            absent.insert(place, f"{group}*")
+    return absent
+
+
+# --- Comparison -----------------------------------------------------------------------------------
+
+
+def _round_trip(fixture: Fixture) -> Row:
+    """Import followed by export must reproduce every tensor that the reference uses."""
+    back = to_pytorch(fixture.variables, fixture.kind)
+    same = all(
+        name in back and np.array_equal(back[name].reshape(x.shape), x, equal_nan=True)
+        for name, x in fixture.tensors.items()
+        if name != "gamma" and not UNUSED.fullmatch(name)
+    )
+    return Row("import and export", 0.0 if same else math.inf, _tolerance(fixture))
+
+
+def _compare(fixture: Fixture, name: str, ours: Mapping[str, Any]) -> Row:
+    """Our value and the recorded one."""
+    theirs, mine = fixture.recorded[name], np.asarray(ours[name], np.float64)
+    row = Row(name, math.inf, _tolerance(fixture, theirs))
+    if not jnp.issubdtype(theirs.dtype, jnp.number):
+        return row._replace(note=f"of type {theirs.dtype}, no numbers")
+    theirs = theirs.astype(np.float64)
+    over_steps = name.endswith(("/theta", "/energy"))
+    if over_steps:
+        mine, theirs, note = _last_steps(mine, theirs)
+        row = row._replace(note=note)
+    if mine.shape != theirs.shape:
+        return row._replace(note=f"of shape {theirs.shape}, here {mine.shape}")
+    scale = np.abs(theirs).max()
+    if name.startswith("train/grad/"):
+        largest = max(np.abs(x).max() for n, x in ours.items() if n.startswith("train/grad/"))
+        scale = largest if scale < 1e-12 * largest else scale
+    difference = mine - theirs
+    if name.endswith("/theta"):
+        difference = np.angle(np.exp(1j * difference))
+    return row._replace(error=float(np.abs(difference).max() / (scale or 1.0)))
+
+
+def _last_steps(mine: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+    """The steps that both have: the last ones, or the last one if theirs has no axis of steps.
+
+    The reference puts a zero before the energies, and may put the initial phases before the others.
+    """
+    steps = len(mine)
+    if theirs.ndim == mine.ndim - 1:
+        theirs = theirs[None]
+    if theirs.ndim != mine.ndim or len(theirs) > steps + 1:
+        return mine, theirs, ""
+    count = min(len(theirs), steps)
+    note = "" if count == steps else f"the last {count} of {steps} steps"
+    return mine[-count:], theirs[-count:], note
+
+
+def _tolerance(fixture: Fixture, *recorded: np.ndarray) -> float:
+    """1e-8, or more if some of what a value follows from, or itself, is coarser than float64."""
+    arrays = [*fixture.tensors.values(), *recorded]
+    arrays += [x for name, x in fixture.inputs.items() if name == "theta0"]
+    floats = [x.dtype for x in arrays if jnp.issubdtype(x.dtype, jnp.floating)]
+    coarser = [math.sqrt(jnp.finfo(x).eps) for x in floats if x != np.float64]
+    return max([1e-8, *coarser])

@@ -36,7 +36,7 @@ from wonn_jax.interop.state_dict import find_state_dict
 # Tensors that the reference's Sudoku layers create (an influence map) but never use.
 UNUSED = re.compile(r"layers\.\d+\.2\.i_func\..*")
 # Tensors that the reference stores twice: prefix of the copy, prefix of the original.
-_COPIES = {"conv0.": "f_init."}
+COPIES = {"conv0.": "f_init."}
 
 
 class _Kind(NamedTuple):
@@ -128,7 +128,7 @@ def to_pytorch(
         raise ValueError(
             f"The variables hold {found} parameters, but a reference {kind} model has {count}."
         )
-    for copy, original in _COPIES.items():
+    for copy, original in COPIES.items():
         for name in [n for n in tensors if n.startswith(original)]:
             tensors[copy + name.removeprefix(original)] = tensors[name]
     dtype = tensors["out.weight"].dtype
@@ -169,7 +169,7 @@ def _drop_copies(tensors: dict[str, np.ndarray]) -> None:
     Raises:
       ValueError: a copy differs from its original.
     """
-    for copy, original in _COPIES.items():
+    for copy, original in COPIES.items():
         for name in [n for n in tensors if n.startswith(copy)]:
             twin = original + name.removeprefix(copy)
             if twin not in tensors or not np.array_equal(tensors[twin], tensors[name]):
