@@ -1,8 +1,8 @@
 """Weights of other implementations, one file each, and the comparison with them.
 
 `files` reads weights, `state_dict` finds those of the network in them, `layers` converts between
-PyTorch and Flax layers, `winfree` describes the reference's networks with them; `fixture` reads what
-was recorded from the reference, and `verify` compares both implementations.
+PyTorch and Flax layers, `winfree` describes the reference's networks with them; `fixture` reads
+what was recorded from the reference, and `verify` compares both implementations.
 """
 
 from wonn_jax.interop.files import load_state_dict
