@@ -37,6 +37,17 @@ for argv, folder in json.load(sys.stdin):
             os._exit(status)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+CARDS = {  # of one's own, with mistakes
+    "empty": ("", "empty.py has no function get_config"),
+    "syntax": ("x = 1\ndef get_config(:\n", "syntax.py, line 2: SyntaxError"),
+    "imports": ("import nonsense_q\n", "imports.py, line 1: ModuleNotFoundError"),
+    "fails": ("def get_config():\n    return 1 / 0\n", "fails.py, line 2: ZeroDivisionError"),
+    "number": (
+        "def get_config():\n    return 3\n",
+        "number.py returned a int; it must return card",
+    ),
+    "exits": ("import sys\nsys.exit(1)\n", "exits.py ends the program (1)"),
+}
 RESNET = f"--config={ROOT / 'configs/cifar10.py'}:resnet18"
 MISTAKES = [
     (
@@ -72,6 +83,7 @@ MISTAKES = [
     (["--mode=eval", "--weights=nothing.npz"], "nothing.npz"),
     (["--weights=nothing.npz"], "--weights has no effect on --mode=train or describe"),
     (["--config=configs/nothing.py"], "error: there is no file configs/nothing.py; give a card"),
+    *(([f"--config=CARDS/{name}.py"], message) for name, (_, message) in CARDS.items()),
     ([f"--config={ROOT / 'configs/maze_hard.py'}:tiny"], "has no preset 'tiny'; it has 'small'.\n"),
 ]
 
@@ -86,8 +98,11 @@ class Result(NamedTuple):
 def results(mazes, tmp_path_factory) -> list[Result]:
     """What the command line says to each of the mistakes."""
     folder = tmp_path_factory.mktemp("mistakes")
+    for name, (text, _) in CARDS.items():
+        (folder / f"{name}.py").write_text(text)
     calls = []
-    for number, (flags, _) in enumerate(MISTAKES):
+    for number, (mistake, _) in enumerate(MISTAKES):
+        flags = [flag.replace("CARDS", str(folder)) for flag in mistake]
         _, _, name, *arguments = command(mazes, folder / f"run_{number}")
         if any(flag.startswith("--config=") for flag in flags):
             arguments = [a for a in arguments if a.startswith("--workdir")]

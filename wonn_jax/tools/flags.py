@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import traceback
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +24,33 @@ def parse_flags(argv: list[str]) -> list[str]:
             rest = flags.FLAGS(argv)
         _check_card(config_flags.get_config_filename(flags.FLAGS["config"]))
         return rest
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error) as error:
+    except (Exception, SystemExit) as error:  # a card is a program: any error may arise in it
+        if text := _error_in_card(argv, error):
+            fail(ValueError(text), traceback=False)
+        if not isinstance(error, _MISTAKES):
+            raise
         fail(ValueError(_explain(argv, error)), traceback=False)
+
+
+_MISTAKES = (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error)
+
+
+def _error_in_card(argv: list[str], error: BaseException) -> str:
+    """Where in the file of the card an error arose; '' if it arose elsewhere."""
+    path = next((x for x in argv if x.startswith("--config=")), "").removeprefix("--config=")
+    path = path.partition(":")[0]
+    if not Path(path).is_file():
+        return ""
+    where = [x.lineno for x in traceback.extract_tb(error.__traceback__) if x.filename == path]
+    line = error.lineno if isinstance(error, SyntaxError) else where[-1] if where else None
+    if isinstance(error, SystemExit):
+        return f"{path} ends the program ({error.code}); a card must return a configuration."
+    if isinstance(error, AttributeError) and "get_config" in str(error):
+        return f"{path} has no function get_config; see the cards in configs/."
+    if line is None or isinstance(error, OSError | flags.Error):
+        return ""
+    what = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{path}, line {line}: {type(error).__name__}: {what}. Correct the card."
 
 
 def _check_card(name: str | None) -> None:
@@ -33,6 +59,12 @@ def _check_card(name: str | None) -> None:
     if path and not Path(path).is_file():
         raise FileNotFoundError(
             f"there is no file {path}; give a card, such as --config=configs/maze_hard.py:small."
+        )
+    config = flags.FLAGS["config"].value
+    if path and not isinstance(config, ml_collections.ConfigDict):
+        raise ValueError(
+            f"get_config of {path} returned a {type(config).__name__}; it must return "
+            "card(Config(...)), as the cards in configs/ do"
         )
 
 

@@ -26,7 +26,7 @@ def read_array(data: bytes, where: str) -> list[Grid]:
     """
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError) as error:
         raise ValueError(f"{where} is not an array of NumPy that can be read ({error}).") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{where} is an archive of arrays; save one array with numpy.save.")
