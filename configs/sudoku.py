@@ -3,9 +3,17 @@
     python -m wonn_jax.main --config=configs/sudoku.py
 
 The paper's recipe: 9000 boards, batch 100, 100 epochs (9000 steps), Adam 1e-3 constant,
-bfloat16 maps, EMA 0.995 every 10 steps after 100. Without `--config.data.path` (SATNet's
-arrays) the boards are generated first. The paper reports 100 % exact boards; this configuration has
-not been run to its end here.
+bfloat16 maps, EMA 0.995 every 10 steps after 100. The paper reports 100 % exact boards; this
+configuration has not been run to its end here.
+
+Without `--config.data.path` the boards are generated first. It may name SATNet's arrays, HRM's
+layout (`{train,test}/all__{inputs,labels}.npy`), `train.csv` and `test.csv` in a folder, or one csv
+or npz file (`quizzes` and `solutions`, say). Of data that is split already, at most 9000 boards are
+for training and at most 1000 for the test, the first ones; of other files, the first 9000 and the
+next 1000. All of them:
+
+    python -m wonn_jax.main --config=configs/sudoku.py --config.data.path=FILE_OR_FOLDER \
+        --config.data.train_examples=0 --config.data.test_examples=0
 """
 
 import ml_collections

@@ -15,7 +15,7 @@ from wonn_jax.data.sudoku_formats.tables import CELLS
 from wonn_jax.data.sudoku_formats.text import ANSWER
 from wonn_jax.data.sudoku_formats.trees import PUZZLE
 
-_INPUTS = re.compile(r"(?:all__)?(?:features?|x|arr_0)", re.IGNORECASE)
+_INPUTS = re.compile(r"(?:all__)?(?:features?|inputs?|x|arr_0)", re.IGNORECASE)
 _LABELS = re.compile(r"(?:all__)?(?:labels?|targets?|y|arr_1)", re.IGNORECASE)
 _PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 

@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -101,7 +101,7 @@ def _columns(delimiter: str, header: list[str], fields: list[str], before: int) 
         return _Layout(delimiter, header, puzzles[0], (answers or [-1])[0], before)
     blank = [k for k in columns if not _complete(fields[k])]
     full = [k for k in columns if _complete(fields[k])]
-    if len(columns) > 2 or len(blank) > 1:
+    if len(columns) > 2 or len(blank) > 1 or _has_cells(fields, columns):
         return None
     puzzle, solution = [*blank, *full, -1][:2]
     return _Layout(delimiter, header, puzzle, solution, before)
@@ -117,6 +117,12 @@ def _sudokus(fields: list[str]) -> list[int]:
     """Numbers of the fields that are Sudokus."""
     whole = [x if len(x) == 81 else x.strip() for x in fields]
     return [k for k, x in enumerate(whole) if _SUDOKU.fullmatch(x) and set(x) - set("-~ ")]
+
+
+def _has_cells(fields: list[str], columns: Sequence[int]) -> bool:
+    """Whether fields other than those of `columns` may be cells of a Sudoku."""
+    others = [x for k, x in enumerate(fields) if k not in columns]
+    return any(len(x) > 8 and not _WRONG.search(x) for x in others)
 
 
 def _complete(field: str) -> bool:
@@ -143,6 +149,9 @@ def _convert(
         full = [bool(row) for row in block]
         if not all(full):
             block, numbers = [row for row in block if row], numbers[full]
+        usual = (layout.puzzle, layout.solution)
+        if not layout.header and any(len(x) > 1 and _has_cells(x, usual) for x in block):
+            raise _NotInEveryLine
         if block:
             puzzles = _digits(block, layout.puzzle, layout, numbers, where)
             solutions = (

@@ -158,7 +158,8 @@ def _parse_line(number: int, line: str, dashes: bool, bars: bool) -> list[_Line]
         unmarked = re.sub(r"\+(?=[1-9._*xX?])", "", line)
         line = unmarked if _RUN.search(unmarked) else line
     runs = [m for m in _RUN.finditer(line) if set(m[0]) - set("-~")]
-    if runs:
+    only = re.sub(rf"[{_SEPARATORS}]", "", line)  # cells, if the line has nothing else
+    if runs and (len(only) % 81 or len(only) == 81 * len(runs)):
         _check_rest(number, _RUN.sub("", line))
         before = line[: runs[0].start()] if len(runs) == 1 else ""
         title = before if re.search(r"[=:>(]\s*[\"'\[]*$", before) else " "
@@ -228,16 +229,17 @@ def _is_frame(core: str, dashes: bool) -> bool:
 
 def _split(number: int, line: str, dashes: bool) -> tuple[str, ...] | None:
     """The cells of a line that has something between each of them and the next."""
-    outside = " []{}()\"'`*"
+    outside = " []{}()\"'`"
     for delimiter in ("\t", ",", ";", r"\|", r"\|+"):
         fields = re.split(delimiter, line)
         if delimiter.startswith("\\"):
             fields = fields[not fields[0].strip() :]
             fields = fields[: len(fields) - (not fields[-1].strip())]
-        fields = [x.strip(outside) for x in fields]
-        if len(fields) in (82, 163):  # with the number of the row, or a separator at the end
+        fields = [re.sub(r"\*+([1-9])\*+", r"\1", x.strip(outside)) for x in fields]
+        if len(fields) in (82, 163):  # with a separator at the end, or the number of the row
             rows = map(str, range(max(number - 2, 0), number + 1))
-            fields = fields[1:] if fields[0] in rows else fields[: len(fields) - (not fields[-1])]
+            ends = fields[-1] == "" and "" not in fields[:-1]
+            fields = fields[:-1] if ends else fields[fields[0] in rows :]
         if len(fields) in _SIZES and all(map(_CELL.fullmatch, fields)):
             if delimiter.startswith("\\") and "-" in fields and not dashes:
                 continue
@@ -466,7 +468,7 @@ def _read_spaces(lines: list[tuple[int, str]]) -> list[Found]:
     lines = [
         (n, s) for n, s in lines if not (s.strip() and _is_frame(re.sub(r"[\s|]", "", s), False))
     ]
-    if any(re.search(r"[^\d\s|]", s) for _, s in lines):
+    if any(re.search(r"[^1-9 |]", s) for _, s in lines):
         raise ValueError
     whole = [(n, s) for n, s in lines if s.strip()]
     if whole and all(len(s) == 81 and "|" not in s for _, s in whole):
@@ -477,10 +479,14 @@ def _read_spaces(lines: list[tuple[int, str]]) -> list[Found]:
         whole = whole if len(whole) == 9 else lines
     if not whole or len(whole) % 9 or max(len(s) for _, s in whole) < 7:
         raise ValueError
-    return [
+    found = [
         Found(whole[k][0], _placed([s for _, s in whole[k : k + 9]]))
         for k in range(0, len(whole), 9)
     ]
+    rows = ("".join(map(str, x.puzzle[k : k + 9])) for x in found for k in range(0, 81, 9))
+    if not any(re.search("0[1-9]", row) for row in rows):
+        raise ValueError  # blanks at the ends of rows alone: cells that are missing
+    return found
 
 
 def _placed(rows: list[str]) -> Cells:

@@ -1,0 +1,402 @@
+"""Sudokus in the notations that people and programs write, and what is said of faulty ones."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from wonn_jax.data.sudoku_formats import read_text
+
+GIVEN = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+SOLVED = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
+OTHER = "2..1.5..3.54...71..1.2.3.8.6.28.73.4.........1.53.98.6.2.7.1.6..81...24.7..4.2..1"
+
+
+def rows(board):
+    return [board[k : k + 9] for k in range(0, 81, 9)]
+
+
+def bands(board):
+    """Rows in groups of three."""
+    return [rows(board)[k : k + 3] for k in (0, 3, 6)]
+
+
+def lines(board, form="{}{}{}{}{}{}{}{}{}"):
+    return [form.format(*row) for row in rows(board)]
+
+
+def boxed(board, form, rule, inner="", stripped=False):
+    """A framed board; `inner` instead of `rule` between the boxes."""
+    parts = [[form.format(*row) for row in band] for band in bands(board)]
+    if stripped:
+        parts = [[line.rstrip() for line in part] for part in parts]
+    inside = f"\n{inner or rule}\n".join("\n".join(part) for part in parts)
+    return f"{rule}\n{inside}\n{rule}\n" if rule else inside
+
+
+def with_blank(board, blank):
+    return board.replace(".", blank)
+
+
+NUMBERS = [[int(c) for c in row] for row in rows(with_blank(GIVEN, "0"))]
+ANSWERS = [[int(c) for c in row] for row in rows(SOLVED)]
+NULLS = [[x or None for x in row] for row in NUMBERS]
+PIPES = "| {} {} {} | {} {} {} | {} {} {} |"
+CLIPBOARD = boxed(GIVEN, " |{}{}{}|{}{}{}|{}{}{}|", " *-----------*", " |---+---+---|")
+DOUBLE = "╟───┼───┼───╫───┼───┼───╫───┼───┼───╢"
+
+
+def marks(board):
+    """The digits that each cell can have by the rules, as programs print them."""
+    found = []
+    for k, cell in enumerate(board):
+        row, column = divmod(k, 9)
+        seen = {
+            board[j]
+            for j in range(81)
+            if j // 9 == row or j % 9 == column or (j // 27, j % 9 // 3) == (k // 27, k % 9 // 3)
+        }
+        found.append(cell if cell != "." else "".join(d for d in "123456789" if d not in seen))
+    return found
+
+
+MARKS = marks(GIVEN)
+SINGLES = "".join(x if len(x) == 1 else "." for x in MARKS)
+MARKED_ROWS = [
+    " | ".join(" ".join(f"{x:6}" for x in MARKS[k : k + 3]) for k in range(9 * r, 9 * r + 9, 3))
+    for r in range(9)
+]
+MARKED = (
+    "*-----------------*\n"
+    + "\n|------+------+------|\n".join(
+        "\n".join(f"| {row} |" for row in MARKED_ROWS[k : k + 3]) for k in (0, 3, 6)
+    )
+    + "\n*-----------------*\n"
+)
+HODOKU = (
+    ".---------------------.---------------------.---------------------.\n"
+    + "\n:---------------------+---------------------+---------------------:\n".join(
+        "\n".join(f"| {row} |" for row in MARKED_ROWS[k : k + 3]) for k in (0, 3, 6)
+    )
+    + "\n'---------------------'---------------------'---------------------'"
+)
+
+ONE = [(GIVEN, None)]
+TWO = [(GIVEN, None), (OTHER, None)]
+BOTH = [(GIVEN, SOLVED)]
+
+FORMS = {
+    # Lines and grids with any blank.
+    **{f"81 {b!r}": (with_blank(GIVEN, b), ONE) for b in ".0_*xX?-~ ·⬜○"},
+    **{f"nine lines {b!r}": ("\n".join(lines(with_blank(GIVEN, b))), ONE) for b in ".0_*xX?-~ –"},
+    **{
+        f"spaced {b!r}": ("\n".join(" ".join(row) for row in rows(with_blank(GIVEN, b))), ONE)
+        for b in ".0_*x-"
+    },
+    **{
+        f"framed {b!r}": (
+            boxed(with_blank(GIVEN, b), PIPES, "+-------+-------+-------+"),
+            ONE,
+        )
+        for b in ".0_*x- "
+    },
+    **{
+        f"norvig {b!r}": (
+            boxed(
+                with_blank(GIVEN, b), "{} {} {} |{} {} {} |{} {} {} ", "", "------+------+------"
+            ),
+            ONE,
+        )
+        for b in ".0-"
+    },
+    **{f"in one line, {b!r}": ("/".join(lines(with_blank(GIVEN, b))), ONE) for b in ".0_-"},
+    "windows": ("\r\n".join(lines(GIVEN)) + "\r\n", ONE),
+    "bands apart": ("\n\n".join("\n".join(band) for band in bands(GIVEN)), ONE),
+    "27 in a line": ("\n".join("".join(band) for band in bands(GIVEN)), ONE),
+    "broken anywhere": (GIVEN[:40] + "\n" + GIVEN[40:], ONE),
+    "one in a line": ("\n".join(with_blank(GIVEN, "0")), ONE),
+    "row of dashes": ("\n".join(lines(with_blank(OTHER, "-"))), [(OTHER, None)]),
+    "rule of nine dashes": ("\n---------\n".join("\n".join(x) for x in bands(GIVEN)), ONE),
+    "empty row of spaces": (
+        "\n".join(x.rstrip() for x in lines(with_blank(OTHER, " "))),
+        [(OTHER, None)],
+    ),
+    "spaces between walls": (
+        boxed(with_blank(OTHER, " "), "|{}{}{}|{}{}{}|{}{}{}|", "+---+---+---+"),
+        [(OTHER, None)],
+    ),
+    "spaces, cut off": (
+        boxed(with_blank(GIVEN, " "), " {}{}{} | {}{}{} | {}{}{}", "", "-------------", True),
+        ONE,
+    ),
+    "sage": (boxed(with_blank(GIVEN, " "), "|{} {} {}|{} {} {}|{} {} {}|", "+-----+-----+"), ONE),
+    # Programs.
+    "clipboard": (CLIPBOARD, ONE),
+    "clipboard twice, signed": (f"{CLIPBOARD}\n{CLIPBOARD} Simple Sudoku\n  Version 4.2n", ONE * 2),
+    "SudoCue": ("#ARuud\n#DNo. 12\n#B03-08-2006\n" + "\n".join(lines(GIVEN)), ONE),
+    "SadMan": (
+        "[Puzzle]\n{}\n\n[State]\n{}\n[PencilMarks]\n{}\n".format(
+            *("\n".join(lines(x)) for x in (GIVEN, SOLVED)), ",".join("1" * 9)
+        ),
+        ONE,
+    ),
+    "pencil marks": (MARKED, [(SINGLES, None)]),
+    "clipboard with marks": (f"{CLIPBOARD}\n{CLIPBOARD}\n{MARKED}", ONE),
+    "HoDoKu": (HODOKU, [(SINGLES, None)]),
+    "HoDoKu in one line": (HODOKU.replace("\n", ""), [(SINGLES, None)]),
+    "HoDoKu's library": (f":0702:9:{GIVEN.replace('7', '+7')}:913 914:r1c1<>2::", ONE),
+    "SudoCue's progress": (
+        "\n".join(
+            " ".join(
+                "u" + x if len(x) == 1 and GIVEN[k + j] == "." else x
+                for j, x in enumerate(MARKS[k : k + 9])
+            )
+            for k in range(0, 81, 9)
+        ),
+        ONE,
+    ),
+    "Project Euler": (
+        "\n".join(f"Grid 0{k}\n" + "\n".join(lines(x)) for k, x in enumerate((GIVEN, OTHER))),
+        TWO,
+    ),
+    "rules of '='": ("\n========\n".join("\n".join(lines(x)) for x in (GIVEN, OTHER)), TWO),
+    "Sudoku Exchange": (f"0000183b305c {GIVEN}  1.2\n0000d8c5b4e2 {OTHER}  3.4", TWO),
+    "comments behind": (f"{GIVEN} # easy\n# next\n{OTHER} # 4.5", TWO),
+    "OpenSudoku": (
+        '<?xml version="1.0"?>\n<opensudoku>\n <created>2009-09-16</created>\n'
+        f' <game data="{with_blank(GIVEN, "0")}" />\n <game data="{OTHER}" />\n</opensudoku>',
+        TWO,
+    ),
+    "LaTeX": (
+        "\\begin{sudoku}\n"
+        + "\n".join(lines(with_blank(GIVEN, " "), "|{}|{}|{}|{}|{}|{}|{}|{}|{}|."))
+        + "\n\\end{sudoku}",
+        ONE,
+    ),
+    "R": (
+        "     [,1] [,2] [,3] [,4] [,5] [,6] [,7] [,8] [,9]\n"
+        + "\n".join(f"[{k},]   {'   '.join(x)}" for k, x in enumerate(rows(GIVEN), 1)),
+        ONE,
+    ),
+    "Matlab": ("M = [" + "; ".join(" ".join(x) for x in rows(with_blank(GIVEN, "0"))) + "];", ONE),
+    # Unicode.
+    "double frame, spaces": (
+        boxed(
+            with_blank(GIVEN, " "),
+            "║ {} │ {} │ {} ║ {} │ {} │ {} ║ {} │ {} │ {} ║\n" + DOUBLE,
+            "╔═══╤═══╤═══╦═══╤═══╤═══╦═══╤═══╤═══╗",
+        ),
+        ONE,
+    ),
+    "three lines a row": (
+        boxed(
+            with_blank(GIVEN, " "),
+            "║   │   │   ║   │   │   ║   │   │   ║\n"
+            "║ {} │ {} │ {} ║ {} │ {} │ {} ║ {} │ {} │ {} ║\n"
+            "║   │   │   ║   │   │   ║   │   │   ║\n" + DOUBLE,
+            "╔═══╤═══╤═══╦═══╤═══╤═══╦═══╤═══╤═══╗",
+        ),
+        ONE,
+    ),
+    "emoji": (
+        "\n".join(
+            "".join(c if c == "⬜" else c + "\ufe0f\u20e3" for c in x)
+            for x in rows(GIVEN.replace(".", "⬜"))
+        ),
+        ONE,
+    ),
+    "full width": (
+        "\n".join(lines(GIVEN)).translate({ord(c): ord(c) + 0xFEE0 for c in "123456789."}),
+        ONE,
+    ),
+    "circled": (GIVEN.translate({ord(str(k)): 0x245F + k for k in range(1, 10)}), ONE),
+    "colours of a terminal": ("\n".join(f"\x1b[1m{x}\x1b[0m" for x in lines(GIVEN)), ONE),
+    # Tables.
+    "csv": ("\n".join(",".join(x) for x in rows(with_blank(GIVEN, "0"))), ONE),
+    "csv, empty": ("\n".join(",".join(x).replace(".", "") for x in rows(GIVEN)), ONE),
+    "tabs, empty": ("\n".join("\t".join(x).replace(".", "") for x in rows(GIVEN)), ONE),
+    "csv, quoted": (
+        "\n".join(",".join(f'"{c}"' for c in x) for x in rows(with_blank(GIVEN, " "))),
+        ONE,
+    ),
+    "csv, comma at the end": (
+        "\n".join(",".join(x) + "," for x in rows(with_blank(GIVEN, "0"))),
+        ONE,
+    ),
+    "csv, floats": (
+        "\n".join(",".join("" if c == "." else c + ".0" for c in x) for x in rows(GIVEN)),
+        ONE,
+    ),
+    "pandas": (
+        ",0,1,2,3,4,5,6,7,8\n"
+        + "\n".join(f"{k},{','.join(x)}" for k, x in enumerate(rows(with_blank(GIVEN, "0")))),
+        ONE,
+    ),
+    "81 columns": (f"{','.join(with_blank(GIVEN, '0'))}\n{','.join(OTHER).replace('.', '')}", TWO),
+    "81 named columns": (
+        f"{','.join(f'c{k}' for k in range(81))}\n{','.join(GIVEN)}\n{','.join(OTHER)}",
+        TWO,
+    ),
+    "81 columns and the row": (f"0,{','.join(GIVEN)}\n1,{','.join(OTHER)}", TWO),
+    "162 columns": (",".join(GIVEN + SOLVED), BOTH),
+    "Markdown": (
+        "| {} |\n{}|\n".format(" | ".join("123456789"), "|---" * 9)
+        + "\n".join(lines(with_blank(GIVEN, " "), "|{}|{}|{}|{}|{}|{}|{}|{}|{}|")),
+        ONE,
+    ),
+    "Markdown, first row above": (
+        "\n".join(
+            (f"|{'|'.join(x)}|" + ("\n" + "|---" * 9 + "|") * (k == 0))
+            for k, x in enumerate(rows(with_blank(GIVEN, " ")))
+        ),
+        ONE,
+    ),
+    "Markdown, bold, labels": (
+        "|   | A | B | C | D | E | F | G | H | I |\n"
+        + "|---" * 10
+        + "|\n"
+        + "\n".join(
+            f"| {k} | " + " | ".join(" " if c == "." else f"**{c}**" for c in x) + " |"
+            for k, x in enumerate(rows(GIVEN), 1)
+        ),
+        ONE,
+    ),
+    "labels": (
+        "    1 2 3   4 5 6   7 8 9\n  +-------+-------+-------+\n"
+        + "\n".join(f"{'ABCDEFGHI'[k]} {x}" for k, x in enumerate(lines(GIVEN, PIPES))),
+        ONE,
+    ),
+    "numbered rows": ("\n".join(f"Row {k}: {x}" for k, x in enumerate(lines(GIVEN), 1)), ONE),
+    "puzzle;solution": (f"{GIVEN};{SOLVED}", BOTH),
+    "solution,puzzle": (f"{SOLVED},{GIVEN}", BOTH),
+    # Programs' own notations.
+    "JSON": (json.dumps(NUMBERS, indent=1), ONE),
+    "JSON, null": (json.dumps({"board": NULLS}), ONE),
+    "JSON, empty strings": (json.dumps([[str(x or "") for x in row] for row in NULLS]), ONE),
+    "JSON, a list": (json.dumps(sum(NUMBERS, [])), ONE),
+    "JSON, strings of nine": (json.dumps({"grid": rows(GIVEN)}), ONE),
+    "JSON, spaces": (json.dumps({"grid": with_blank(GIVEN, " "), "solution": SOLVED}), BOTH),
+    "JSON, several": (json.dumps([GIVEN, OTHER]), TWO),
+    "JSON, nested": (
+        json.dumps({"new": {"grids": [{"value": NUMBERS, "solution": ANSWERS, "level": 3}]}}),
+        BOTH,
+    ),
+    "JSON, cells": (
+        json.dumps(
+            {"grid": [[{"value": x, "given": True} if x else {} for x in r] for r in NULLS]}
+        ),
+        ONE,
+    ),
+    "JSON, a name each": (json.dumps({"easy": GIVEN, "hard": OTHER}), TWO),
+    "JSON Lines": (
+        f"{json.dumps({'puzzle': GIVEN, 'solution': SOLVED})}\n{json.dumps({'puzzle': OTHER})}",
+        [*BOTH, (OTHER, None)],
+    ),
+    "Python": (repr(NULLS), ONE),
+    "Python, bytes": (repr(GIVEN.encode()), ONE),
+    "Python, a program": ("board = [\n" + "\n".join(f"    {x}," for x in NUMBERS) + "\n]\n", ONE),
+    "Python, NumPy": (
+        "import numpy as np\ngrid = np.array([" + ",\n  ".join(map(str, NUMBERS)) + "], dtype=int)",
+        ONE,
+    ),
+    "C": (
+        "int grid[9][9] = {\n"
+        + "\n".join("{" + ",".join(map(str, x)) + "}," for x in NUMBERS)
+        + "\n};",
+        ONE,
+    ),
+    "JavaScript": (
+        "x = {\n startValues: [" + ",\n".join(json.dumps(x)[1:-1] for x in NULLS) + "],\n"
+        " solution: [" + ",\n".join(json.dumps(x)[1:-1] for x in ANSWERS) + "]\n}",
+        BOTH,
+    ),
+    "NumPy prints": (str(np.array(NUMBERS)), ONE),
+    "NumPy prints floats": (str(np.array(NUMBERS, float)), ONE),
+    "NumPy prints NaN": (str(np.array(NULLS, float)), ONE),
+    "NumPy repr": (repr(np.array(NUMBERS, np.uint8)), ONE),
+    "YAML": ("puzzle:\n" + "\n".join(f"  - {x}" for x in NUMBERS), ONE),
+    # Words around them.
+    "a letter": (f"Here is one:\n\n```\n{CLIPBOARD}```\n\nHave fun with these 30 digits!", ONE),
+    "quoted": ("> " + "\n> ".join(lines(GIVEN)), ONE),
+    "a name before": (f"puzzle: {GIVEN}\nsolution: {SOLVED}\n", BOTH),
+    "titles": (f"Puzzle:\n{CLIPBOARD}\nSolution:\n" + "\n".join(lines(SOLVED)), BOTH),
+    "side by side": (
+        "\n".join(
+            f"{a}     {b}" for a, b in zip(lines(GIVEN, PIPES), lines(SOLVED, PIPES), strict=True)
+        ),
+        BOTH,
+    ),
+    "of several kinds": (f"{GIVEN}\n\n" + "\n".join(lines(OTHER)), TWO),
+    "no blank": (f"{GIVEN}\n{SOLVED}", [(GIVEN, None), (SOLVED, None)]),
+    "nothing but blanks": ("." * 81, [("." * 81, None)]),
+}
+
+
+def found_in(text):
+    """Puzzles and solutions as strings."""
+    found = read_text(text, "x")
+    strings = [
+        ["".join(map(str, board.ravel())) for board in boards]
+        for boards in (found.inputs, found.labels)
+    ]
+    return [(p.replace("0", "."), s if int(s) else None) for p, s in zip(*strings, strict=True)]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_notation(name):
+    text, expected = FORMS[name]
+    assert found_in(text) == expected
+
+
+def test_cells_broken_into_lines_and_separated_anyhow():
+    """Whatever the first reader understood: cells, one after the other."""
+    rng = random.Random(0)
+    for _ in range(300):
+        boards = rng.choices([GIVEN, OTHER], k=rng.choice([1, 1, 2, 3]))
+        separator = rng.choice(["", " ", "  ", ",", ";", "|", "\t", ", "])
+        width = rng.choice([1, 3, 9, 18, 27, 40, 81, 162])
+        text = ""
+        for number, cell in enumerate("".join(boards), 1):
+            text += rng.choice(".0_*xX") if cell == "." else cell
+            if number % width == 0:
+                text += rng.choice(["\n", "\n\n", "\r\n"])
+            elif number % 9 == 0 and rng.random() < 0.3:
+                text += rng.choice(["|", " ", " | "])
+            else:
+                text += separator
+        assert [puzzle for puzzle, _ in found_in(text)] == boards, repr(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "^x holds 0 cells"),
+        ("Grid 01\n", "x holds 0 cells"),
+        (GIVEN[:-1], "x, line 1 has 80 cells. Required: nine.* or 81"),
+        (GIVEN + "1", "x, line 1 has 82 cells"),
+        (f"{GIVEN}\n{OTHER[:-1]}\n", "x, line 2 has 80 cells"),
+        (f"puzzle: {GIVEN[:-1]}", "x, line 1 has 80 cells"),
+        (f"{GIVEN},{SOLVED}\n{OTHER[:-1]},{SOLVED}\n", "x, line 2 has 80 cells"),
+        (GIVEN.replace("7", "q", 1), "x, line 1, column 5: 'q' is not a cell"),
+        (f"{GIVEN}\n{OTHER.replace('5', 'q', 1)}", "x, line 2, column 6: 'q' is not a cell"),
+        ("\n".join([*lines(GIVEN)[:3], "8...6...", *lines(GIVEN)[4:]]), "line 4 has 8 cells"),
+        ("\n".join([*lines(GIVEN)[:3], "8...6...3.", *lines(GIVEN)[4:]]), "line 4 has 10 cells"),
+        ("\n".join(lines(GIVEN)[:8]), "begins in line 1 has 8 rows .*no more. Required: nine"),
+        ("\n".join(lines(GIVEN) * 2 + ["." * 9]), "begins in line 19 has 1 row of"),
+        (
+            "Grid 1\n" + "\n".join(lines(GIVEN)[:8]) + "\nGrid 2\n" + "\n".join(lines(OTHER)),
+            "begins in line 2 has 8 rows of nine cells before line 10, which is none",
+        ),
+        ("\n".join(lines(with_blank(GIVEN, "-")))[:-1], "line 9 has 8 cells"),
+        ("\n".join(lines(with_blank(GIVEN, "0")))[:-1], "line 9 has 8 cells"),
+        ("\n".join(" ".join(x) for x in lines(SOLVED))[:-2], "line 9 has 8 cells"),
+        ("\n".join(["." * 16] * 16), "line 1 has 16 cells.*9×9"),
+        (json.dumps({"board": NUMBERS[:8]}), "x: a Sudoku has rows of 9.*Required: nine rows"),
+        (json.dumps({"board": [[11, *NUMBERS[0][1:]], *NUMBERS[1:]]}), "column 1 .*is 11. Req"),
+        (json.dumps({"board": NUMBERS})[:-3], "x holds 0 cells.*Nor is it JSON: Expecting"),
+    ],
+)
+def test_faults_are_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        read_text(text, "x")
