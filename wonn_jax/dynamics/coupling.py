@@ -1,15 +1,19 @@
 """Couplings: which oscillators receive the influences of which."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.experimental import sparse
 from jax.typing import ArrayLike
 
-Coupling = Callable[[Array], Array] | ArrayLike | sparse.BCOO | sparse.BCSR
+if TYPE_CHECKING:  # it needs SciPy, which whoever uses no sparse matrix need not have
+    from jax.experimental import sparse
+
+Coupling: TypeAlias = Union[Callable[[Array], Array], ArrayLike, "sparse.BCOO", "sparse.BCSR"]
 
 
 def apply_coupling(coupling: Coupling, influence: Array) -> Array:
@@ -38,7 +42,7 @@ def apply_coupling(coupling: Coupling, influence: Array) -> Array:
             )
             + "For oscillators on several axes pass a function of the influences instead."
         )
-    if isinstance(matrix, sparse.BCOO):
+    if _is_sparse(matrix):
         return _sparse_product(matrix, influence)
     return jnp.einsum("ij,...j->...i", matrix, influence)
 
@@ -64,13 +68,21 @@ def field_of(influence: Array, coupling: Coupling) -> Array:
     return field
 
 
-def _as_matrix(coupling: Any) -> Array | sparse.BCOO:
-    if isinstance(coupling, sparse.BCOO):
+def _is_sparse(coupling: Any) -> bool:
+    """Whether it is a sparse matrix, of JAX or of SciPy."""
+    return hasattr(coupling, "todense")
+
+
+def _as_matrix(coupling: Any) -> Any:
+    """A coupling that is no function as an array or a BCOO."""
+    if _is_sparse(coupling):
+        from jax.experimental import sparse
+
+        if isinstance(coupling, sparse.BCSR):
+            return coupling.to_bcoo()
+        if hasattr(coupling, "tocoo"):  # SciPy's
+            return sparse.BCOO.from_scipy_sparse(coupling)
         return coupling
-    if isinstance(coupling, sparse.BCSR):
-        return coupling.to_bcoo()
-    if hasattr(coupling, "tocoo"):  # SciPy's sparse matrices, which need not be installed
-        return sparse.BCOO.from_scipy_sparse(coupling)
     try:
         return jnp.asarray(coupling)
     except (TypeError, ValueError) as error:
@@ -82,6 +94,8 @@ def _as_matrix(coupling: Any) -> Array | sparse.BCOO:
 
 def _sparse_product(matrix: sparse.BCOO, influence: Array) -> Array:
     """Σ_j K_ij I_j on the last axis of `influence`, in the wider dtype of both."""
+    from jax.experimental import sparse
+
     dtype = jnp.promote_types(matrix.dtype, influence.dtype)
     values = sparse.BCOO(
         (matrix.data.astype(dtype), matrix.indices),
