@@ -49,19 +49,19 @@ def parse_path(text: epath.PathLike) -> epath.Path:
 
 
 def _bucket(url: str) -> epath.Path:
-    names = [name for name in url.removeprefix("gs://").split("/") if name not in ("", ".")]
-    if not names or ".." in names:
+    bucket, *names = url.removeprefix("gs://").split("/")
+    if not bucket or ".." in (bucket, *names):
         raise ValueError(f"{url!r} must be gs://BUCKET or gs://BUCKET/PATH, without '..'.")
     missing = [] if _installed("gcsfs") or _installed("tensorflow") else ["gcsfs"]
     missing += [] if _installed("google.cloud.storage") else ["google-cloud-storage"]
     if missing:
         packages = " ".join(missing)
-        raise ImportError(f"{url} needs packages that are missing: pip install {packages}")
+        raise ImportError(f"{url} needs packages that are missing: pip install {packages}.")
     import fsspec
 
     # Other processes write there, too: folders have to be listed anew each time.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
-    path = epath.Path("gs://" + "/".join(names))
+    path = epath.Path("/".join(["gs:/", bucket, *(x for x in names if x not in ("", "."))]))
     with naming(path):
         path.exists()
     return path
@@ -158,6 +158,14 @@ def writable_folder(folder: epath.Path) -> list[Path]:
 def is_remote(path: epath.PathLike) -> bool:
     """Whether a path is in a bucket."""
     return os.fspath(path).startswith("gs://")
+
+
+def listed(folder: epath.Path) -> list[epath.Path]:
+    """What is in a folder; nothing if there is no folder, as of an empty one in a bucket."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def make_folder(path: epath.Path) -> None:

@@ -29,7 +29,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from wonn_jax.common.checks import at_least, length
 from wonn_jax.common.files import named_fields
-from wonn_jax.common.folders import absolute, is_remote, make_folder, move_folder
+from wonn_jax.common.folders import absolute, is_remote, listed, make_folder, move_folder
 from wonn_jax.parallel import hosts
 from wonn_jax.train.upgrade import array_name, read_config, upgrade
 
@@ -160,8 +160,9 @@ class Checkpoints:
         self._writes = writable and process == 0
         if self._writes:
             make_folder(self.directory)
-            for left in self.directory.glob("*.orbax-checkpoint-tmp*"):
-                log.warning("Removing the incomplete checkpoint %s.", left)
+            for left in listed(self.directory):
+                if ".orbax-checkpoint-tmp" in left.name:
+                    log.warning("Removing the incomplete checkpoint %s.", left)
             self._rename_strays()
         if writable:
             hosts.barrier(f"{self.directory.name} created")
@@ -179,7 +180,7 @@ class Checkpoints:
 
     def _rename_strays(self) -> None:
         """Renames what has the name of a checkpoint but is none: files and dangling links."""
-        for path in list(self.directory.iterdir()):
+        for path in listed(self.directory):
             if path.name.isdigit() and not path.is_dir():
                 other = path.with_name(f"{path.name}.no-checkpoint")
                 log.warning("Renaming %s, which is no folder and so no checkpoint.", path)
