@@ -755,6 +755,17 @@ def test_class_lists_as_people_have_them(folders, tmp_path, content):
     assert made.classes == ("n03", "n01")
 
 
+def test_a_word_of_a_missing_class_is_not_taken_for_another(folders, tmp_path):
+    for split in ("train", "val"):
+        (folders / split / "n02").rename(folders / split / "C#")
+    (tmp_path / "list").write_text("sea n01\nn03\n")
+    with pytest.raises(ValueError, match=r"does not have sea n01 \(line 1\)"):
+        load_imagenet(folders, classes=2, class_list=tmp_path / "list")
+    (tmp_path / "list").write_text("C#\nn03 # goldfish\n")
+    made = load_imagenet(folders, classes=2, class_list=tmp_path / "list")
+    assert made.classes == ("C#", "n03")
+
+
 def test_names_of_folders_with_spaces(folders, tmp_path):
     for split in ("train", "val"):
         (folders / split / "n03").rename(folders / split / "n01 two")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def _read_class_list(file: str) -> list[images.Line]:
     text = decode(Path(file).read_bytes(), file)
     if text.lstrip().startswith(("{", "[")):
         return _class_index(text, file)
-    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    lines = [re.split(r"(?:^|\s)#", line)[0].strip() for line in text.splitlines()]
     names = [images.Line(f"line {n}", line) for n, line in enumerate(lines, 1) if line]
     if not names:
         raise ValueError(

@@ -481,7 +481,7 @@ class Line(NamedTuple):
 
 
 def chosen_names(lines: Sequence[Line], names: Sequence[str], where: str) -> list[str]:
-    """The classes that lines name: all of a line, its first word, or its second.
+    """The classes that lines name: all of a line, its first word, or the word after a number.
 
     So 'n01440764', 'n01440764 tench, Tinca tinca' and '0 n01440764' name the same; whole lines
     come first, since names of folders may have spaces.
@@ -494,6 +494,7 @@ def chosen_names(lines: Sequence[Line], names: Sequence[str], where: str) -> lis
     missing: list[str] = []
     for place, text in lines:
         words = re.split(r"[\s,;:]+", text, maxsplit=2)[:2]
+        words = words if words[0].isdecimal() else words[:1]
         name = next((c.strip("\"'/") for c in (text, *words) if c.strip("\"'/") in known), None)
         if name is None:
             missing.append(f"{text:.40} ({place})")
