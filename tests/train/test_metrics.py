@@ -1,8 +1,10 @@
-"""What a person reads."""
+"""What a run writes down, and what a person reads."""
 
 import pytest
+from etils import epath
 
-from wonn_jax.train.metrics import scaled
+from wonn_jax.train.metrics import MetricWriter, scaled
+from wonn_jax.train.scalars import SummaryWriter
 
 
 @pytest.mark.parametrize(
@@ -19,3 +21,17 @@ from wonn_jax.train.metrics import scaled
 )
 def test_scaled(value, text):
     assert scaled(value, "flop") == text
+
+
+def test_a_line_is_written_after_the_scalars_of_its_step(tmp_path, monkeypatch):
+    """An evaluation whose line is there is not repeated, so a kill before it must lose nothing."""
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    writer = MetricWriter(epath.Path(tmp_path), 0, tensorboard=True, active=True)
+    monkeypatch.setattr(SummaryWriter, "flush", killed)
+    with pytest.raises(KeyboardInterrupt):
+        writer.write(4, "test", {"loss": 0.5})
+    lines = tmp_path / "metrics.jsonl"
+    assert not lines.exists() or not lines.read_bytes()

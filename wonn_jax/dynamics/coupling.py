@@ -31,16 +31,17 @@ def apply_coupling(coupling: Coupling, influence: Array) -> Array:
     if callable(coupling):
         return jnp.asarray(coupling(influence))
     matrix = _as_matrix(coupling)
-    if matrix.shape != 2 * influence.shape[-1:] or not influence.ndim:
+    if not influence.ndim:
         raise ValueError(
-            f"The coupling matrix has shape {matrix.shape}, but the influences have "
-            + (
-                f"{(n := influence.shape[-1])} oscillators on their last axis, so it must be "
-                f"({n}, {n}). "
-                if influence.ndim
-                else "no axis of oscillators. "
-            )
-            + "For oscillators on several axes pass a function of the influences instead."
+            f"The coupling is a matrix of shape {matrix.shape}, but the influence is a scalar: a "
+            "matrix couples the oscillators on the last axis. Pass phases of shape [n]."
+        )
+    n = influence.shape[-1]
+    if matrix.shape != (n, n):
+        raise ValueError(
+            f"The coupling matrix has shape {matrix.shape}, but the influences have {n} "
+            f"oscillators on their last axis, so it must be ({n}, {n}). For oscillators on several "
+            "axes pass a function of the influences instead."
         )
     if _is_sparse(matrix):
         return _sparse_product(matrix, influence)

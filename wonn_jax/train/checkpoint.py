@@ -160,10 +160,7 @@ class Checkpoints:
         self._writes = writable and process == 0
         if self._writes:
             make_folder(self.directory)
-            for left in listed(self.directory):
-                if ".orbax-checkpoint-tmp" in left.name:
-                    log.warning("Removing the incomplete checkpoint %s.", left)
-            self._rename_strays()
+            self._tidy()
         if writable:
             hosts.barrier(f"{self.directory.name} created")
         alone = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
@@ -178,10 +175,13 @@ class Checkpoints:
             item_names=("state", "meta"),
         )
 
-    def _rename_strays(self) -> None:
-        """Renames what has the name of a checkpoint but is none: files and dangling links."""
+    def _tidy(self) -> None:
+        """Names the incomplete checkpoints, which Orbax removes, and renames files and dangling
+        links that have the name of a checkpoint."""
         for path in listed(self.directory):
-            if path.name.isdigit() and not path.is_dir():
+            if ".orbax-checkpoint-tmp" in path.name:
+                log.warning("Removing the incomplete checkpoint %s.", path)
+            elif path.name.isdecimal() and not path.is_dir():
                 other = path.with_name(f"{path.name}.no-checkpoint")
                 log.warning("Renaming %s, which is no folder and so no checkpoint.", path)
                 path.rename(other)

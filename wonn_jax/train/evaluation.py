@@ -116,7 +116,7 @@ class EvalConfig:
         at_least(1, "eval", self, "batch_size")
         at_least(0, "eval", self, "examples", "pictures", "steps")
         length("eval.every", self.every, "steps", "epochs")
-        if self.checkpoint not in ("last", "best") and not self.checkpoint.isdigit():
+        if self.checkpoint not in ("last", "best") and not self.checkpoint.isdecimal():
             raise ValueError(
                 f"config.eval.checkpoint={self.checkpoint!r} must be last, best or a step."
             )

@@ -72,12 +72,12 @@ class MetricWriter:
             self._append(self._timing, step, kind, values)
 
     def _append(self, file: LineFile, step: int, kind: str, values: dict[str, float]) -> None:
-        file.append({"step": step, "kind": kind} | values)
         if self._board is not None:
             for name, value in values.items():
                 if math.isfinite(value):  # the precision of a path of no cells, say, is not
                     self._board.add_scalar(f"{kind}/{name}", value, step)
             self._board.flush()
+        file.append({"step": step, "kind": kind} | values)  # last: it says that all is written
 
     def flush(self) -> None:
         """Returns when all lines are where a power cut cannot take them."""

@@ -35,7 +35,7 @@ def saved_weights(experiment: Experiment, workdir: epath.Path) -> tuple[dict[str
     like = _by_field(experiment.abstract_variables)
     placed = _by_field(shardings(experiment.variables_specs, experiment.mesh))
     with Checkpoints(folder, config.checkpoint.keep, writable=False) as checkpoints:
-        if which.isdigit():
+        if which.isdecimal():
             restored = checkpoints.restore_step(int(which), like, placed, partial=True)
         else:
             found = checkpoints.restore(like, placed, partial=True)

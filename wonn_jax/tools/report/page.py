@@ -8,13 +8,13 @@ from xml.etree.ElementTree import Element
 
 from etils import epath
 
+from wonn_jax.common.files import named_fields
 from wonn_jax.evaluators.voting import RULES
 from wonn_jax.tools.paper import benchmark, rows_for
 from wonn_jax.tools.report import dynamics
 from wonn_jax.tools.report.curves import curves
 from wonn_jax.tools.report.fragments import element, picture, read, render, table, template
 from wonn_jax.tools.runs import Run, component, read_run
-from wonn_jax.train.checkpoint import named_fields
 
 
 def report_page(workdir: epath.Path) -> str:
