@@ -107,6 +107,11 @@ def damage(where: str) -> Iterator[None]:
         ) from error
 
 
+def name_of(file: str) -> str:
+    """What a file is called in messages: '-' is standard input."""
+    return "standard input" if file == "-" else file
+
+
 def documents(file: str) -> list[Document]:
     """The files that a name stands for.
 
@@ -117,10 +122,8 @@ def documents(file: str) -> list[Document]:
       OSError: there is no such file.
       ValueError: a folder or archive without files, an archive that is damaged or encrypted.
     """
-    if file == "-":
-        document = Document("standard input", sys.stdin.buffer.read())
-    else:
-        document = Document(file, Path(file).expanduser())
+    place: Place | bytes = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser()
+    document = Document(name_of(file), place)
     folder = as_folder(document)
     if folder is None:
         return [document]

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from wonn_jax.data.documents import documents
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -58,6 +56,7 @@ class Puzzle(abc.ABC):
           ValueError: not such puzzles; the message says where.
         """
 
+    @abc.abstractmethod
     def load(self, file: str, **signs: str) -> Loaded:
         """The boards of a file, of standard input ('-'), or of all files of a folder or archive.
 
@@ -69,10 +68,6 @@ class Puzzle(abc.ABC):
           OSError: a file cannot be read.
           ValueError: as from `read`.
         """
-        boards: list[np.ndarray] = []
-        for document in documents(file):
-            boards += self.read(document.text(), document.where)
-        return Loaded(boards, f"{len(boards)} of {'standard input' if file == '-' else file}")
 
     @abc.abstractmethod
     def check_solvable(self, tokens: np.ndarray, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from wonn_jax.data import maze
-from wonn_jax.data.documents import Document, documents
+from wonn_jax.data.documents import Document, documents, name_of
 from wonn_jax.tasks.colours import CROSSING, MAZE_COLOURS, rgb
 from wonn_jax.tasks.maze import FREE, GOAL, PATH, START, WALL
 from wonn_jax.tasks.pictures import draw_maze
@@ -45,7 +45,7 @@ class MazePuzzle(Puzzle):
         count = Counter(reading.how for reading in readings)
         hows = [f"{n} × {how}" if len(count) > 1 else how for how, n in count.most_common(4)]
         more = [f"{len(count) - 4} other forms"] if len(count) > 4 else []
-        origin = f"{len(readings)} of {'standard input' if file == '-' else file}"
+        origin = f"{len(readings)} of {name_of(file)}"
         lines = f"\n{'read as':10}".join([origin, *hows, *more])
         return Loaded([reading.tokens for reading in readings], lines)
 
