@@ -6,7 +6,8 @@ symbols are given their meaning, by what stands on the whole board (`symbols`).
 """
 
 from wonn_jax.tools.puzzles.drawings.arrays import read_array
-from wonn_jax.tools.puzzles.drawings.cells import Grid, read_grids
+from wonn_jax.tools.puzzles.drawings.cells import read_grids
+from wonn_jax.tools.puzzles.drawings.grid import Grid
 from wonn_jax.tools.puzzles.drawings.pictures import read_picture
 from wonn_jax.tools.puzzles.drawings.symbols import UNMARKED, Marks, Reading, interpret
 

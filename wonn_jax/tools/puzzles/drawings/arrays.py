@@ -5,7 +5,8 @@ import io
 import numpy as np
 
 from wonn_jax.tasks.maze import GOAL
-from wonn_jax.tools.puzzles.drawings.cells import Grid, grids_of
+from wonn_jax.tools.puzzles.drawings.grid import Grid, outermost
+from wonn_jax.tools.puzzles.drawings.lists import grids_of
 from wonn_jax.tools.puzzles.drawings.pictures import grid_of_pixels
 
 HRM = " #.SG."
@@ -31,8 +32,10 @@ def read_array(data: bytes, where: str) -> list[Grid]:
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{where} is an archive of arrays; save one array with numpy.save.")
     if array.ndim == 4 and array.shape[-1] in (3, 4) and array.dtype.kind in "iu":
-        return [grid_of_pixels(x.astype(np.uint8), f"{where}, maze {i}") for i, x in
-                enumerate(array, 1)]  # fmt: skip
+        return [
+            grid_of_pixels(pixels.astype(np.uint8), f"{where}, maze {number}")
+            for number, pixels in enumerate(array, 1)
+        ]
     if array.ndim == 1 and array.dtype.kind in "US":
         return grids_of(array.astype(str).tolist(), where)
     if (
@@ -65,7 +68,7 @@ def _grid(board: np.ndarray, where: str) -> Grid:
         return Grid(board.astype(object), where, how="an array of characters")
     values = set(np.unique(board).tolist())
     if values <= {0, 255} and 255 in values:
-        edge = np.concatenate([board[0], board[-1], board[1:-1, 0], board[1:-1, -1]])
+        edge = board[outermost(board.shape)]
         if (edge == 255).sum() >= edge.size - 2 and (board == 0).any():
             symbols = np.where(board == 255, "#", ".").astype(object)
             return Grid(symbols, where, how="255 wall, 0 free, by the outer wall")
@@ -83,9 +86,7 @@ def _grid(board: np.ndarray, where: str) -> Grid:
 
 def _from_tokens(board: np.ndarray, where: str) -> Grid:
     """0, 1, 2 start, 3 goal: which of 0 and 1 is the wall is told by the outermost cells."""
-    edge = np.ones(board.shape, bool)
-    edge[1:-1, 1:-1] = False
-    around = set(board[edge & (board < 2)].tolist())
+    around = set(board[outermost(board.shape) & (board < 2)].tolist())
     if around == {0} and (board[1:-1, 1:-1] == 1).any():
         symbols = np.array(list("#.SG"), object)[board]
         return Grid(symbols, where, how="0 wall, 1 free, 2 start, 3 goal, by the outer wall")

@@ -1,17 +1,12 @@
 """The cells of a maze drawn as text: one symbol for each, whatever form the drawing has."""
 
-import ast
-import dataclasses
 import math
 import re
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from wonn_jax.tools.puzzles.base import FRAMES
 from wonn_jax.tools.puzzles.drawings.adjacency import adjacent_cells
 from wonn_jax.tools.puzzles.drawings.floors import open_floors
+from wonn_jax.tools.puzzles.drawings.grid import Grid, array_of, check_lengths
 from wonn_jax.tools.puzzles.drawings.lines import (
     Line,
     blocks,
@@ -20,45 +15,13 @@ from wonn_jax.tools.puzzles.drawings.lines import (
     without_labels,
     without_size,
 )
+from wonn_jax.tools.puzzles.drawings.lists import grids_of, literal
 
 ACROSS = set("-─━═=")
 UPRIGHT = set("|│┃║")
 CORNERS = set(FRAMES) - ACROSS - UPRIGHT
 PICTORIAL = set("█▓▒░■□⬛⬜🧱")
 """Symbols that are drawn twice where a character is half as wide as it is high."""
-
-
-@dataclasses.dataclass
-class Grid:
-    """One symbol for each cell of a maze.
-
-    Attributes:
-      symbols: strings `[H, W]`.
-      where: name of the text, for messages.
-      line: number of its first line there; 0 if it has no lines.
-      how: what was found about the form of the drawing, for people.
-      pictorial: whether it was a picture, whose symbols are ours.
-      notes: what was left out around it, for people.
-    """
-
-    symbols: np.ndarray
-    where: str
-    line: int = 0
-    how: str = ""
-    pictorial: bool = False
-    notes: list[str] = dataclasses.field(default_factory=list)
-
-    @property
-    def begins(self) -> str:
-        return f"that begins in line {self.line}" if self.line else "there"
-
-    def name_of(self, place: tuple[int, ...]) -> str:
-        """Where a cell stands, for messages."""
-        row, column = place
-        if self.line and not self.how:
-            return f"{self.where}, line {self.line + row}, column {column + 1}"
-        begin = f", the maze {self.begins}" if self.line else ""
-        return f"{self.where}{begin}, row {row + 1}, column {column + 1} of its cells"
 
 
 def read_grids(text: str, where: str) -> list[Grid]:
@@ -69,8 +32,8 @@ def read_grids(text: str, where: str) -> list[Grid]:
     """
     tokens = [rows for line in text.splitlines() if (rows := adjacent_cells(line))]
     if tokens:
-        return [Grid(_array(rows), where, how="a list of joined cells") for rows in tokens]
-    if (nested := _literal(text)) is not None:
+        return [Grid(array_of(rows), where, how="a list of joined cells") for rows in tokens]
+    if (nested := literal(text)) is not None:
         return grids_of(nested, where)
     groups, captions = without_captions(blocks(numbered_lines(text)))
     grids = [_read_group(group, where) for group in groups]
@@ -82,86 +45,6 @@ def read_grids(text: str, where: str) -> list[Grid]:
             "a start S and a goal G."
         )
     return grids
-
-
-# --- Lists ----------------------------------------------------------------------------------------
-
-
-_NESTED = re.compile(r"""\[\s*[\[{('"]|\{\s*[{']|\{\s*"[^"]*"\s*,""")
-"""The beginning of a list of lists or of strings, in JSON, Python, JavaScript, C or Java."""
-
-
-def _literal(text: str) -> Any:
-    """The first list of lists or strings in a text of data or code; None if there is none."""
-    begin = _NESTED.search(text)
-    if not begin or re.search(r"^\s*[#X1.█]{3}", text[: begin.start()], flags=re.M):
-        return None
-    code = _balanced(text[begin.start() :])
-    code = re.sub(r"//.*|#[^'\"\]]*$", "", code, flags=re.M)
-    brackets = str.maketrans("{}()", "[][]")
-    strings = r"('[^']*'|\"[^\"]*\")"
-    code = "".join(
-        part if i % 2 else re.sub(r"\b(true|false|null)\b", _python_word, part.translate(brackets))
-        for i, part in enumerate(re.split(strings, code))
-    )
-    spaced = re.sub(r"(?<=[\w.'\"])\s+(?=[-\w'\"])", ", ", code)  # as NumPy prints rows
-    for candidate in (code, re.sub(r"\]\s*\[", "], [", spaced)):
-        try:
-            return ast.literal_eval(candidate)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-    return None
-
-
-def _python_word(word: re.Match[str]) -> str:
-    return {"true": "True", "false": "False", "null": "None"}[word[0]]
-
-
-def _balanced(text: str) -> str:
-    """A text up to the bracket that closes its first one."""
-    depth = 0
-    for found in re.finditer(r"""'[^']*'|"[^"]*"|[\[{(]|[\]})]""", text):
-        depth += (found[0] in "[{(") - (found[0] in "]})")
-        if not depth:
-            return text[: found.end()]
-    return text
-
-
-def grids_of(nested: Any, where: str) -> list[Grid]:
-    """The mazes of a nested list: one `[H][W]` or `[H]` strings, or several of these.
-
-    Raises:
-      ValueError: another form, or rows of different lengths.
-    """
-    if _depth(nested) == 3:
-        return [grid for one in nested for grid in grids_of(one, where)]
-    rows = [list(row) if isinstance(row, (list, tuple, str)) else [row] for row in nested]
-    if not rows or _depth(nested) > 2 or (_depth(nested) == 1 and not isinstance(nested[0], str)):
-        raise ValueError(
-            f"{where} holds a list that is no maze; write a list of rows, each a list of cells or "
-            "a string."
-        )
-    cells = [[_symbol(cell) for cell in row] for row in rows]
-    _check_lengths(cells, where, 0)
-    return [Grid(_array(cells), where, how="a list of rows")]
-
-
-def _depth(nested: Any) -> int:
-    return 1 + max(map(_depth, nested), default=0) if isinstance(nested, (list, tuple)) else 0
-
-
-def _symbol(cell: Any) -> str:
-    """A cell of a list as one symbol: 1 and True are '1', '' and None a space."""
-    if cell is None or cell == "":
-        return " "
-    if isinstance(cell, (bool, np.bool_)):
-        return str(int(cell))
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell).strip() or " "
-
-
-# --- Drawings -------------------------------------------------------------------------------------
 
 
 def _read_group(group: list[Line], where: str) -> Grid:
@@ -179,15 +62,15 @@ def _read(lines: list[str], where: str, first: int) -> Grid:
     for separator, name in (("\t", "tabs"), (",", "commas"), (";", "semicolons")):
         if any(separator in line.strip() for line in lines):
             cells = [_split(line, separator) for line in lines]
-            _check_lengths(cells, where, first, f" (cells between {name})")
-            return Grid(_array(cells), where, first, f"cells between {name}")
+            check_lengths(cells, where, first, f" (cells between {name})")
+            return Grid(array_of(cells), where, first, f"cells between {name}")
     if (floors := open_floors(lines)) is not None:
-        return Grid(_array(floors[0]), where, first, floors[1])
+        return Grid(array_of(floors[0]), where, first, floors[1])
     if (table := _table(lines)) is not None:
-        _check_lengths(table, where, first, " (cells between bars)")
-        return Grid(_array(table), where, first, "cells between bars")
+        check_lengths(table, where, first, " (cells between bars)")
+        return Grid(array_of(table), where, first, "cells between bars")
     if (apart := _apart(lines)) is not None:
-        return Grid(_array(apart), where, first, "spaces between cells")
+        return Grid(array_of(apart), where, first, "spaces between cells")
     lines, padded = _even(lines, where, first)
     if "_" in "".join(lines) and UPRIGHT & set("".join(lines)) and "#" not in "".join(lines):
         raise ValueError(
@@ -199,7 +82,7 @@ def _read(lines: list[str], where: str, first: int) -> Grid:
     notes = [how] if how else []
     if padded:
         notes.append(f"{padded} lines filled up with spaces" if padded > 1 else "a line filled up")
-    return Grid(_array(rows), where, first, "; ".join(notes))
+    return Grid(array_of(rows), where, first, "; ".join(notes))
 
 
 def _split(line: str, separator: str) -> list[str]:
@@ -255,7 +138,7 @@ def _even(lines: list[str], where: str, first: int) -> tuple[list[str], int]:
     stripped = [line.rstrip(" ") for line in lines]
     if short and len({*map(len, stripped)}) == 1:
         return stripped, 0
-    _check_lengths(lines, where, first)
+    check_lengths(lines, where, first)
     return lines, 0
 
 
@@ -369,21 +252,3 @@ def _merge(cell: str) -> str:
         return cell  # two marks in one cell: no symbol has this meaning
     lines = [c for c in cell if c in FRAMES or c in PICTORIAL or c == "#"]
     return (marks or lines or list(cell.strip()) or list(cell))[0]
-
-
-def _array(rows: Sequence[Sequence[str]]) -> np.ndarray:
-    return np.array([list(row) for row in rows], dtype=object)
-
-
-def _check_lengths(rows: Sequence[Sequence[str]], where: str, first: int, note: str = "") -> None:
-    """Raises a ValueError that names the first row of another length than row 1."""
-    unit = "cells" if note or not first else "characters"
-    for number, row in enumerate(rows):
-        if len(row) != len(rows[0]):
-            place = f"line {first + number}" if first else f"row {number + 1}"
-            begin = f"line {first}" if first else "row 1"
-            raise ValueError(
-                f"{where}, {place} has {len(row)} {unit}, but {begin} has {len(rows[0])}{note}; "
-                "all rows of a maze must have the same length."
-                + (" Spaces at the end count: write free cells as dots." if unit != "cells" else "")
-            )

@@ -96,8 +96,10 @@ def without_labels(lines: list[Line]) -> tuple[list[Line], bool]:
         return lines, False
     cut = min(len(lines[0].text) - len(lines[0].text.lstrip()), *(r.end() for r in rows if r))
     cut = max(cut, *(r.end(1) for r in rows if r))
-    tail = [re.search(rf"\s+{re.escape(x)}$", line.text[cut:]) for x, line in
-            zip(labels, lines[1:end], strict=True)]  # fmt: skip
+    tail = [
+        re.search(rf"\s+{re.escape(label)}$", line.text[cut:])
+        for label, line in zip(labels, lines[1:end], strict=True)
+    ]
     closed = all(tail)
     return [
         Line(line.number, line.text[cut : cut + t.start()] if closed and t else line.text[cut:])

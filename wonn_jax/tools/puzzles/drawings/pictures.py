@@ -1,11 +1,11 @@
 """Mazes as pictures: one pixel for each cell, or one block of pixels."""
 
-import io
 import math
 
 import numpy as np
 
-from wonn_jax.tools.puzzles.drawings.cells import Grid
+from wonn_jax.data.decoding import decode
+from wonn_jax.tools.puzzles.drawings.grid import Grid
 
 MAX_PIXELS = 64_000_000
 
@@ -16,17 +16,13 @@ def read_picture(data: bytes, where: str) -> Grid:
     Raises:
       ValueError: not a picture, or one without cells of one size.
     """
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"it has {image.width}×{image.height} pixels, too many for a maze")
-            layered = Image.new("RGBA", image.size, "white")
-            layered.alpha_composite(image.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        image = decode(data)
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"it has {image.width}×{image.height} pixels, too many for a maze")
+    except ValueError as error:
         raise ValueError(f"{where} is not a picture that can be read ({error}).") from error
-    return grid_of_pixels(np.asarray(layered.convert("RGB")), where)
+    return grid_of_pixels(np.asarray(image), where)
 
 
 def grid_of_pixels(pixels: np.ndarray, where: str) -> Grid:
@@ -93,10 +89,11 @@ def _blurred(kinds: np.ndarray) -> tuple[int, np.ndarray] | None:
             (np.arange(size) + 0.5) * count / size
             for size, count in ((height, rows), (width, columns))
         ]
-        cells = kinds[
-            np.ix_(*((np.arange(n) * size + size // 2) // n for n, size in
-                     ((rows, height), (columns, width))))
-        ]  # fmt: skip
+        middles = [
+            (np.arange(count) * size + size // 2) // count
+            for size, count in ((height, rows), (width, columns))
+        ]
+        cells = kinds[np.ix_(*middles)]
         same = cells[np.ix_(*(place.astype(int) for place in places))] == kinds
         inner = np.ix_(*(abs(place % 1 - 0.5) < 0.25 for place in places))
         if same.mean() > 0.93 and same[inner].mean() > 0.995:  # only edges of cells may differ

@@ -8,7 +8,7 @@ import numpy as np
 from wonn_jax.data import maze
 from wonn_jax.tasks.maze import FREE, GOAL, START, WALL
 from wonn_jax.tools.puzzles.base import FRAMES
-from wonn_jax.tools.puzzles.drawings.cells import Grid
+from wonn_jax.tools.puzzles.drawings.grid import Grid, outermost
 
 WALLS = "#Xx█▓▒■⬛🧱🌲🌳🪨🟫🔲%1Ww▮" + FRAMES
 OPEN = " .·_⬜□░0Oo*•🌿🟦🟨🔳"
@@ -116,8 +116,7 @@ def _ring(symbols: np.ndarray) -> str:
     """The symbol that the outermost cells are, but for a few; '' if there is no such one."""
     if min(symbols.shape) < 3:
         return ""
-    edge = np.ones(symbols.shape, bool)
-    edge[1:-1, 1:-1] = False
+    edge = outermost(symbols.shape)
     symbol, n = Counter(symbols[edge]).most_common(1)[0]
     inside = symbols[1:-1, 1:-1]
     around = n >= edge.sum() - 2 and (inside != symbol).any()
@@ -133,9 +132,7 @@ def _others_free(count: Counter[str], meaning: dict[str, int], *ends: str) -> bo
 def _take_openings(tokens: np.ndarray) -> list[str]:
     """Makes openings of an outer wall what is missing of start and goal, if they are as many."""
     missing = [token for token in (START, GOAL) if not (tokens == token).any()]
-    edge = np.ones(tokens.shape, bool)
-    edge[1:-1, 1:-1] = False
-    openings = np.argwhere(edge & (tokens == FREE))
+    openings = np.argwhere(outermost(tokens.shape) & (tokens == FREE))
     if not missing or len(openings) != len(missing) or min(tokens.shape) < 3:
         return []
     for token, place in zip(missing, openings, strict=True):
@@ -194,22 +191,23 @@ def _inverted(grid: Grid, tokens: np.ndarray) -> np.ndarray | None:
     if ring == "0" or (not ring and usual < 0.8):
         raise ValueError(
             f"{grid.where}: the maze {grid.begins} can be read in two ways, with walls 1 or with "
-            "walls 0: add --walls=1 --free=0, or --walls=0 "
-            "--free=1."
+            "walls 0: add --walls=1 --free=0, or --walls=0 --free=1."
         )
     return None
 
 
 def _share_reached(tokens: np.ndarray) -> float:
     """The share of the open cells that can be reached from the start."""
-    reached = maze.distances((tokens != WALL)[None], (tokens == START)[None])[0] >= 0
-    return float(reached.sum() / (tokens != WALL).sum())
+    return float(_reached(tokens).sum() / (tokens != WALL).sum())
 
 
 def _solvable(tokens: np.ndarray) -> bool:
-    return bool(
-        (maze.distances((tokens != WALL)[None], (tokens == START)[None])[0] >= 0)[tokens == GOAL]
-    )
+    return bool(_reached(tokens)[tokens == GOAL].all())
+
+
+def _reached(tokens: np.ndarray) -> np.ndarray:
+    """The cells that can be reached from the start: booleans `[H, W]`."""
+    return maze.distances((tokens != WALL)[None], (tokens == START)[None])[0] >= 0
 
 
 def _describe(grid: Grid, tokens: np.ndarray, meaning: dict[str, int], notes: list[str]) -> str:
