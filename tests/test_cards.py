@@ -304,6 +304,7 @@ FOR_BOARDS = [
     ({"task__loss_weights": (1.0, 2.0)}, "has 2 weights; maze takes 5, of wall, free"),
     ({"task__loss_weights": (1.0, 1.0, -1.0, 1.0, 1.0)}, "must not be negative"),
     ({"eval__checkpoint": "newest"}, "must be last, best or a step"),
+    ({"eval__checkpoint": "²"}, "must be last, best or a step"),
     (
         {"eval__checkpoint": "best", "checkpoint__best": ""},
         r"eval\.checkpoint='best' needs config\.checkpoint\.best, a metric",

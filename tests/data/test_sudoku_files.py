@@ -77,6 +77,14 @@ TABLES = {
         "puzzle,solution\n" + table("{1},{2}").replace(".", " "),
         "columns puzzle and solution",
     ),
+    "Excel": (
+        "sep=;\nPuzzle;Solution;\n" + table("{1};{2};") + ";;\n",
+        "columns Puzzle and Solution",
+    ),
+    "long names": (
+        "Unsolved_Sudoku,Solved_Sudoku\n" + table("{1},{2}"),
+        "columns Unsolved_Sudoku and Solved_Sudoku",
+    ),
     "RRN": (table("{1},{2}"), ""),
     "RRN, comments": ("# made from 49,151\n\n" + table("{1},{2}  # {0}"), ""),
     "with spaces": (table("{0} {1} {2} 1.5"), ""),
@@ -126,7 +134,7 @@ def test_some_solutions_may_be_missing(tmp_path):
     [
         (STRINGS[1][:-1], ANSWERS[1], r"line 3, column 'puzzle': found 80 cells\. Required: 81"),
         ("q" + STRINGS[1][1:], ANSWERS[1], r"line 3, column 'puzzle', character 1: 'q' is not"),
-        (STRINGS[1][:-1] + "１", ANSWERS[1], r"line 3, column 'puzzle', character 81: '１' is not"),
+        (STRINGS[1][:-1] + "¹", ANSWERS[1], r"line 3, column 'puzzle', character 81: '¹' is not"),
         ("", ANSWERS[1], r"line 3, column 'puzzle': found 0 cells"),
         (STRINGS[1], ANSWERS[1] + "1", r"line 3, column 'solution': found 82 cells"),
         (STRINGS[1], ANSWERS[0], r"line 3: the .* solution that contradicts a given in row 1, col"),
@@ -141,6 +149,31 @@ def test_wrong_rows_are_named(tmp_path, puzzle, answer, message):
     for read in (load, solved):
         with pytest.raises(ValueError, match=r"a\.csv, " + message):
             read(file)
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        (f"{STRINGS[0][1:]},{ANSWERS[0]}", "line 2, column 'puzzle': found 80 cells"),
+        (f"{STRINGS[0]},{ANSWERS[0][1:]}", "line 2, column 'solution': found 80 cells"),
+        ("5.30070000600195E+80,5.3E+80", "line 2, column 'puzzle': .*spreadsheets.*as text"),
+    ],
+)
+def test_the_columns_of_a_table_do_not_depend_on_its_first_row(tmp_path, first, message):
+    file = tmp_path / "a.csv"
+    file.write_text(f"puzzle,solution\n{first}\n{','.join(ROWS[1])}\n")
+    for read in (load, solved):
+        with pytest.raises(ValueError, match=r"a\.csv, " + message):
+            read(file)
+
+
+def test_digits_of_other_scripts_in_a_table(tmp_path):
+    file = tmp_path / "a.csv"
+    wide = [x.translate({ord(c): ord(c) + 0xFEE0 for c in "123456789"}) for x in ROWS[1]]
+    file.write_text(f"puzzle,solution\n{','.join(ROWS[0])}\n{','.join(wide)}\n")
+    assert solved(file)[0] == [0, 1]
+    np.save(tmp_path / "a.npy", np.array([STRINGS[0], wide[0]]))
+    assert solved(tmp_path / "a.npy")[0] == [0, 1]
 
 
 def test_rows_with_several_puzzles_are_no_table(tmp_path):

@@ -11,6 +11,8 @@ from wonn_jax.data.sudoku_formats import read_text
 GIVEN = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 SOLVED = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
 OTHER = "2..1.5..3.54...71..1.2.3.8.6.28.73.4.........1.53.98.6.2.7.1.6..81...24.7..4.2..1"
+OTHER_SOLVED = "278145693354698712916273485692817354837564129145329876423751968581936247769482531"
+FULL_WIDTH = GIVEN.translate({ord(c): ord(c) + 0xFEE0 for c in "123456789."})
 
 
 def rows(board):
@@ -85,6 +87,7 @@ HODOKU = (
 ONE = [(GIVEN, None)]
 TWO = [(GIVEN, None), (OTHER, None)]
 BOTH = [(GIVEN, SOLVED)]
+TWO_SOLVED = [*BOTH, (OTHER, OTHER_SOLVED)]
 
 FORMS = {
     # Lines and grids with any blank.
@@ -207,7 +210,7 @@ FORMS = {
         ONE,
     ),
     "full width": (
-        "\n".join(lines(GIVEN)).translate({ord(c): ord(c) + 0xFEE0 for c in "123456789."}),
+        "\n".join(lines(FULL_WIDTH)),
         ONE,
     ),
     "circled": (GIVEN.translate({ord(str(k)): 0x245F + k for k in range(1, 10)}), ONE),
@@ -288,6 +291,22 @@ FORMS = {
         ),
         ONE,
     ),
+    "JSON, pairs": (json.dumps([[1, GIVEN, SOLVED], [2, OTHER, OTHER_SOLVED]]), TWO_SOLVED),
+    "JSON, columns": (
+        json.dumps({"quizzes": [GIVEN, OTHER], "solutions": [SOLVED, OTHER_SOLVED]}),
+        TWO_SOLVED,
+    ),
+    "JSON of pandas": (
+        json.dumps(
+            {"puzzle": {"0": GIVEN, "1": OTHER}, "solution": {"0": SOLVED, "1": OTHER_SOLVED}}
+        ),
+        TWO_SOLVED,
+    ),
+    "JSON, full width": (json.dumps([list(row) for row in rows(FULL_WIDTH)]), ONE),
+    "JSON, other fields": (
+        json.dumps({"id": "123456789", "cages": [[1, 2], [3, 4]], "board": GIVEN}),
+        ONE,
+    ),
     "JSON, a name each": (json.dumps({"easy": GIVEN, "hard": OTHER}), TWO),
     "JSON Lines": (
         f"{json.dumps({'puzzle': GIVEN, 'solution': SOLVED})}\n{json.dumps({'puzzle': OTHER})}",
@@ -349,6 +368,83 @@ def test_notation(name):
     assert found_in(text) == expected
 
 
+SPACED = [" ".join(row) for row in rows(GIVEN)]
+SHORT = GIVEN[:-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n".join(["55 3 . . 7 . . . .", *SPACED[1:]]), r"line 1: cell 1 is '55'\. Required: one"),
+        ("\n".join([*SPACED[:8], ". . . . 8 . . 7 99"]), "line 9: cell 9 is '99'"),
+        ("\n".join(["53 . . 7 . . . . .", *SPACED[1:]]), "line 1: cell 1 is '53'"),
+        ("\n".join(["35 . . 7 . . . . .", *SPACED[1:]]), "line 1: cell 1 is '35'.*all open cells"),
+        ("\n".join(SPACED).replace(" ", ",").replace("5", "55", 1), "line 1: cell 1 is '55'"),
+        ("11," + ",".join(GIVEN[1:]), "line 1: cell 1 is '11'"),
+        (
+            "puzzle\n\n" + "\n".join(lines(GIVEN, PIPES)).replace("5", "55", 1),
+            "line 3: cell 1 .*55",
+        ),
+        (MARKED.replace("12345 ", "21345 "), "line [0-9]+: cell 3 is '21345'.*ascending order"),
+        (MARKED.replace("12345 ", "12335 "), "cell 3 is '12335'"),
+        ("\n".join(["5 5 3 . . 7 . . . .", *SPACED[1:]]), "line 1 has 10 cells"),
+    ],
+)
+def test_several_digits_in_a_cell_are_the_marks_of_all_open_cells_or_wrong(text, message):
+    with pytest.raises(ValueError, match=message):
+        read_text(text, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps([GIVEN, SHORT, OTHER]), r"x, \[1\] has 80 cells\. Required: 81"),
+        (repr([GIVEN, SHORT]), r"x, \[1\] has 80 cells"),
+        (json.dumps({"puzzles": [GIVEN, GIVEN[:40]]}), r"x, puzzles\[1\] has 40 cells"),
+        (json.dumps({"easy": GIVEN, "hard": OTHER + "1"}), "x, hard has 82 cells"),
+        (
+            json.dumps([{"puzzle": GIVEN, "solution": SOLVED[1:]}]),
+            r"x, \[0\]\.solution has 80 cells",
+        ),
+        (json.dumps([{"puzzle": GIVEN, "solution": "5346789"}] * 2), r"\.solution has 7 cells"),
+        (json.dumps([[GIVEN, SOLVED], [SHORT, SOLVED]]), r"x, \[1\]\[0\] has 80 cells"),
+        (
+            json.dumps({"a": [GIVEN, OTHER], "b": ["q" + GIVEN[1:]]}),
+            r"x, b\[0\], character 1: 'q' is not a cell",
+        ),
+        (json.dumps([{"puzzle": GIVEN}, {"puzzle": None}]), r"x, \[1\]\.puzzle is None\. Required"),
+        (json.dumps([{"puzzle": "", "solution": SOLVED}]), r"x, \[0\]\.puzzle is ''"),
+        (
+            json.dumps({"puzzle": GIVEN}) + "\n\n" + json.dumps({"puzzle": SHORT}),
+            "x, line 3, puzzle",
+        ),
+        ("\n" + json.dumps({"puzzle": GIVEN}) + '\n{"puz', "x, line 3 is not JSON, unlike"),
+        (json.dumps({"quizzes": [GIVEN, OTHER], "solutions": [SOLVED]}), "has 1 Sudoku, quizzes 2"),
+        (json.dumps([NUMBERS, NUMBERS[:8]]), r"x, \[1\]: a Sudoku has rows of 9"),
+        (json.dumps([NUMBERS, [row[:8] for row in NUMBERS]]), r"x, \[1\]: a Sudoku has rows of 8"),
+        (json.dumps([sum(NUMBERS, []), sum(NUMBERS, [])[1:]]), r"x, \[1\] has 80 cells"),
+        (json.dumps({"a": CLIPBOARD, "b": "\n".join(lines(GIVEN)[:8])}), "x, b has 72 cells"),
+        (json.dumps([[[True, *NUMBERS[0][1:]], *NUMBERS[1:]]]), "row 1, column 1 .* is True"),
+        (f"1,{GIVEN}\n2,{SHORT}\n", "x, line 2 has 80 cells"),
+        (f"1,{SHORT},{SOLVED}\n2,{GIVEN},{SOLVED}", "x, line 1 has 80 cells"),
+        (f"<p>{GIVEN}</p>\n<p>{SHORT}</p>", "x, line 2 has 80 cells"),
+    ],
+)
+def test_a_damaged_sudoku_among_others_is_not_left_out(text, message):
+    with pytest.raises(ValueError, match=message):
+        read_text(text, "x")
+
+
+@pytest.mark.parametrize("character", "²⁵₅½ⅤＡ")
+@pytest.mark.parametrize("form", ["{}", "['{}']", '["{}"]', "[[{}]]", '{{"puzzle": "{}"}}'])
+def test_what_is_no_decimal_digit_is_no_cell(form, character):
+    board = character + GIVEN[1:]
+    if "[[" in form:
+        board = ", ".join(map(json.dumps, board))
+    with pytest.raises(ValueError, match=r"is not a cell|row 1, column 1 of a Sudoku is"):
+        read_text(form.format(board), "x")
+
+
 def test_cells_broken_into_lines_and_separated_anyhow():
     """Whatever the first reader understood: cells, one after the other."""
     rng = random.Random(0)
@@ -392,7 +488,10 @@ def test_cells_broken_into_lines_and_separated_anyhow():
         ("\n".join(lines(with_blank(GIVEN, "0")))[:-1], "line 9 has 8 cells"),
         ("\n".join(" ".join(x) for x in lines(SOLVED))[:-2], "line 9 has 8 cells"),
         ("\n".join(["." * 16] * 16), "line 1 has 16 cells.*9×9"),
-        (json.dumps({"board": NUMBERS[:8]}), "x: a Sudoku has rows of 9.*Required: nine rows"),
+        (
+            json.dumps({"board": NUMBERS[:8]}),
+            "x, board: a Sudoku has rows of 9.*Required: nine rows",
+        ),
         (json.dumps({"board": [[11, *NUMBERS[0][1:]], *NUMBERS[1:]]}), "column 1 .*is 11. Req"),
         (json.dumps({"board": NUMBERS})[:-3], "x holds 0 cells.*Nor is it JSON: Expecting"),
     ],

@@ -86,7 +86,7 @@ def join(
 
 def _check_place(coordinator: str, index: int, count: int) -> None:
     host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(
             f"The coordinator {coordinator!r} is not an address; use --coordinator=HOST:PORT, the "
             "host of process 0 and a free port there."

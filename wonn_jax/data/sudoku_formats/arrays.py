@@ -10,8 +10,8 @@ import numpy as np
 
 from wonn_jax.data import source
 from wonn_jax.data.documents import Document, is_zip
+from wonn_jax.data.sudoku_formats.characters import BLANKS, CELLS, plain
 from wonn_jax.data.sudoku_formats.collection import Collection
-from wonn_jax.data.sudoku_formats.tables import CELLS
 from wonn_jax.data.sudoku_formats.text import ANSWER
 from wonn_jax.data.sudoku_formats.trees import PUZZLE
 
@@ -128,7 +128,7 @@ def _digits(array: np.ndarray, where: str, shifted: bool, *, blanks: bool) -> np
     """Digits, 0 for a blank, uint8 `[N, 9, 9]`, from any of the forms in the message below."""
     shape = list(array.shape)
     if array.dtype.kind in "SU":
-        boards = _from_strings(array)
+        boards = _from_strings(array, where)
         if boards is not None:
             return boards
     elif array.dtype.kind in "biuf":
@@ -153,17 +153,26 @@ def _is_one_hot(array: np.ndarray) -> bool:
     return array.shape == (9, 9, 9) and array.max() == 1 and bool((array.sum(-1) <= 1).all())
 
 
-def _from_strings(array: np.ndarray) -> np.ndarray | None:
+def _from_strings(array: np.ndarray, where: str) -> np.ndarray | None:
     """From strings of 81, 9 or one character; None if they are not."""
+    if array.dtype.kind == "U" and not all(map(str.isascii, array.flat)):
+        array = np.array(list(map(plain, array.flat))).reshape(array.shape)
     try:
         data = np.atleast_1d(np.ascontiguousarray(array.astype("S")))
     except UnicodeEncodeError:
-        return None
+        data = np.atleast_1d(np.char.encode(array, "ascii", "replace"))
     single = data.size * data.itemsize == 81
     if not single and data.size * data.itemsize != 81 * len(data):
         return None
-    boards = CELLS[data.view(np.uint8).reshape(-1, 9, 9)]
-    return boards if boards.max() < 10 else None
+    characters = data.view(np.uint8).reshape(-1, 9, 9)
+    boards = CELLS[characters]
+    right = boards < 10
+    Collection(where, boards).check_cells(
+        right,
+        "" if right.all() else f"the character {chr(characters[~right][0])!r}",
+        f"a digit, or one of {' '.join(BLANKS)} - if blank",
+    )
+    return boards
 
 
 def _from_numbers(boards: np.ndarray, where: str, shifted: bool) -> np.ndarray:

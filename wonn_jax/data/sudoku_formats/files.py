@@ -9,7 +9,7 @@ from wonn_jax.data.layouts import Part
 from wonn_jax.data.sudoku_formats.arrays import is_array, read_arrays
 from wonn_jax.data.sudoku_formats.collection import Collection
 from wonn_jax.data.sudoku_formats.tables import read_table
-from wonn_jax.data.sudoku_formats.text import read_lines
+from wonn_jax.data.sudoku_formats.text import Found, read_lines
 from wonn_jax.data.sudoku_formats.trees import read_trees
 
 
@@ -43,12 +43,19 @@ def read_text(text: str, where: str) -> Collection:
       ValueError: there are none, or not only whole ones.
     """
     try:
-        found = read_trees(text) or read_lines(text)
+        found = read_trees(text) or _read_lines(text)
     except ValueError as error:
-        raise ValueError(f"{where}{error}{_if_json(text)}") from error
+        raise ValueError(f"{where}{error}") from error
     boards = [[x.puzzle for x in found], [x.solution or [0] * 81 for x in found]]
     inputs, labels = np.array(boards, np.uint8).reshape(2, -1, 9, 9)
     return Collection(where, inputs, labels, "", np.array([x.line for x in found], np.int32))
+
+
+def _read_lines(text: str) -> list[Found]:
+    try:
+        return read_lines(text)
+    except ValueError as error:
+        raise ValueError(f"{error}{_if_json(text)}") from error
 
 
 def _if_json(text: str) -> str:

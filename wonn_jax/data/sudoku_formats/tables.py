@@ -10,16 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from wonn_jax.data.documents import Document, encoding_of
+from wonn_jax.data.sudoku_formats.characters import BLANKS, CELLS, plain, wrong_character
 from wonn_jax.data.sudoku_formats.collection import Collection
-from wonn_jax.data.sudoku_formats.text import ANSWER, BLANKS, wrong_character
+from wonn_jax.data.sudoku_formats.text import ANSWER
 from wonn_jax.data.sudoku_formats.trees import PUZZLE
 
 _ROWS = 2**16  # that are converted together
-CELLS = np.full(256, 255, np.uint8)
-CELLS[[ord(c) for c in BLANKS + "- "]] = 0
-CELLS[ord("0") : ord("9") + 1] = range(10)
-"""The digit that a byte means in a table or an array, 0 for a blank; 255 if it is no cell."""
-
+_NOTE = re.compile(r"#|sep=.$", re.IGNORECASE)  # a comment, or the first line of Excel
 _SUDOKU = re.compile(rf"[0-9{re.escape(BLANKS)} -]{{81}}")
 _WRONG = re.compile(rf"[^0-9{re.escape(BLANKS)} -]")
 
@@ -75,23 +72,28 @@ class _NotInEveryLine(Exception):
 
 def _layout(lines: list[str]) -> _Layout | None:
     """What the first lines of a file say about its columns; None if it is no table."""
-    content = [(k, x) for k, x in enumerate(lines) if x.strip() and not x.startswith("#")]
-    if not content:
-        return None
-    for delimiter in (",", ";", "\t", "|", ""):
-        rows = [_fields(line, delimiter) for _, line in content[:2]]
-        header = [name.strip() for name in rows[0]]
-        if len(rows) == 2 and len(rows[1]) == len(header) and not _sudokus(rows[0]):
-            if any(PUZZLE.search(x) or ANSWER.search(x) for x in header) and _sudokus(rows[1]):
-                return _columns(delimiter, header, rows[1], content[1][0])
-        elif _sudokus(rows[0]):
-            return _columns(delimiter, [], rows[0], content[0][0])
+    content = [(k, x) for k, x in enumerate(lines) if x.strip() and not _NOTE.match(x)]
+    for delimiter in (",", ";", "\t", "|", "") if content else ():
+        first, *others = [_fields(line, delimiter) for _, line in content]
+        header = [name.strip() for name in first]
+        if _sudokus(first):
+            return _columns(delimiter, [], [first], content[0][0])
+        rows = [row for row in others if len(row) == len(header) and _sudokus(row)]
+        if rows and any(PUZZLE.search(x) or ANSWER.search(x) for x in header):
+            return _columns(delimiter, header, rows, content[1][0])
     return None
 
 
-def _columns(delimiter: str, header: list[str], fields: list[str], before: int) -> _Layout | None:
-    """The columns of puzzles and solutions; None if the first row holds several puzzles."""
-    columns = _sudokus(fields)
+def _columns(
+    delimiter: str, header: list[str], rows: list[list[str]], before: int
+) -> _Layout | None:
+    """The columns of puzzles and solutions; None if a row may hold several puzzles.
+
+    Args:
+      delimiter, header, before: as in `_Layout`.
+      rows: some, with Sudokus.
+    """
+    columns = sorted({k for row in rows for k in _sudokus(row)})
     if header:
         answers = [k for k in columns if ANSWER.search(header[k])]
         puzzles = [k for k in columns if PUZZLE.search(header[k]) and k not in answers]
@@ -99,6 +101,7 @@ def _columns(delimiter: str, header: list[str], fields: list[str], before: int) 
         if not puzzles:
             return None
         return _Layout(delimiter, header, puzzles[0], (answers or [-1])[0], before)
+    (fields,) = rows
     blank = [k for k in columns if not _complete(fields[k])]
     full = [k for k in columns if _complete(fields[k])]
     if len(columns) > 2 or len(blank) > 1 or _has_cells(fields, columns):
@@ -146,9 +149,9 @@ def _convert(
     while block := list(itertools.islice(rows, _ROWS)):
         numbers = np.arange(first, first + len(block), dtype=np.int32)
         first += len(block)
-        full = [bool(row) for row in block]
+        full = [any(row) for row in block]
         if not all(full):
-            block, numbers = [row for row in block if row], numbers[full]
+            block, numbers = list(itertools.compress(block, full)), numbers[full]
         usual = (layout.puzzle, layout.solution)
         if not layout.header and any(len(x) > 1 and _has_cells(x, usual) for x in block):
             raise _NotInEveryLine
@@ -170,6 +173,7 @@ def _digits(
     texts = [row[column] if len(row) > column else "" for row in rows]
     if set(map(len, texts)) != {81}:
         texts = [x if len(x) == 81 else x.strip() or empty for x in texts]
+    texts = list(map(plain, texts))
     data = "".join(texts).encode()
     if set(map(len, texts)) == {81} and len(data) == 81 * len(texts):
         digits = CELLS[np.frombuffer(data, np.uint8)].reshape(-1, 9, 9)
@@ -178,7 +182,15 @@ def _digits(
     if not layout.header:
         raise _NotInEveryLine
     bad = next(k for k, x in enumerate(texts) if not _SUDOKU.fullmatch(x))
-    place = f"{where}, line {numbers[bad]}, column {layout.header[column]!r}"
-    if wrong := _WRONG.search(texts[bad]):
+    place, text = f"{where}, line {numbers[bad]}, column {layout.header[column]!r}", texts[bad]
+    if re.fullmatch(r"\d[.,]?\d*E\+\d+", text, re.IGNORECASE):
+        raise ValueError(
+            f"{place}: found {text!r}, a number as spreadsheets write it. Required: 81 cells. "
+            "Export the table again, with this column formatted as text."
+        )
+    if len(text) == 81 and (wrong := _WRONG.search(text)):
         raise ValueError(place + wrong_character(wrong.start() + 1, wrong[0], "character"))
-    raise ValueError(f"{place}: found {len(texts[bad])} cells. Required: 81, a character each.")
+    raise ValueError(
+        f"{place}: found {len(text)} cells. Required: 81, a character each, with . or 0 for "
+        "blanks. Correct or remove the line."
+    )

@@ -5,24 +5,25 @@ without separators, labels, titles, comments, pencil marks, colours of a termina
 read line by line: a line is a row of nine cells, a whole Sudoku, a part of a frame, or a title.
 """
 
+import itertools
 import re
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+
+from wonn_jax.data.sudoku_formats.characters import BLANKS, plain, wrong_character
 
 Cells = list[int]
 """The 81 cells of a Sudoku, row by row, 0 for a blank."""
-
-BLANKS = ".0_*xX?~"
-"""Characters of a blank cell; '-' is one more where it does not draw a frame."""
 
 _SIZES = (9, 10, 18, 81, 162)  # a row, also with a label; two rows; a Sudoku; two
 _CELL = re.compile(r"[0-9]?|[0-9]\.0*|[._*xX?~-]|u?[1-9]{1,9}")
 _NULL = re.compile(r"\b(?:null|none|nil|nan|n/a|na|undefined|empty)\b", re.IGNORECASE)
 _SEPARATORS = r"\s|,;:!\"'`\[\](){}<>/\\+="
 _RUN = re.compile(r"(?<![\w.*?~-])[\d._*xX?~-]{81}(?![\w.*?~-])")
+_LONG = re.compile(r"(?<![\w.*?~-])[\d._*xX?~-]{27,}(?![\w.*?~-])")
 ANSWER = re.compile(
-    r"\b(?:solutions?|solved|answers?|outputs?|expected|lösung(?:en)?)\b", re.IGNORECASE
+    r"(?<![a-zA-Z])(?:solutions?|solved|answers?|outputs?|expected|lösung(?:en)?)(?![a-zA-Z])",
+    re.IGNORECASE,
 )
 
 
@@ -71,42 +72,9 @@ def read_lines(text: str) -> list[Found]:
     raise errors[1 if dashed else 0]
 
 
-# --- Characters -----------------------------------------------------------------------------------
+# --- Lines ----------------------------------------------------------------------------------------
 
-_LIKE = {"|": "│┃║┆┇┊┋╎╏¦｜", "=": "─━═┄┅┈┉╌╍", ".": "·•・", "-": "–—−‐‑"}
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-
-
-class _Plain(dict[int, str]):
-    """Characters in the ASCII notation of this file, for `str.translate`."""
-
-    def __missing__(self, code: int) -> str:
-        self[code] = _plain(chr(code))
-        return self[code]
-
-
-def _plain(character: str) -> str:
-    """'5' for '５' and '⑤', '|' for '║', '=' for '─', '+' for '┼', '.' for '⬜' and '·'."""
-    if character.isascii():
-        return character
-    for meaning, group in _LIKE.items():
-        if character in group:
-            return meaning
-    if "\u2500" <= character <= "\u257f":
-        return "+"
-    digit = unicodedata.digit(character, None)
-    if digit is not None:
-        return str(digit)
-    kind = unicodedata.category(character)
-    if kind in ("Mn", "Me", "Cf"):  # what makes an emoji of a digit, and marks without a width
-        return ""
-    if kind in ("Zs", "So", "Sm"):
-        return " " if kind == "Zs" else "."
-    simple = unicodedata.normalize("NFKC", character)
-    return simple if len(simple) == 1 else character
-
-
-_PLAIN = _Plain()
 
 
 def _plain_lines(text: str) -> list[tuple[int, str]]:
@@ -114,7 +82,7 @@ def _plain_lines(text: str) -> list[tuple[int, str]]:
 
     Of a text with a section [Puzzle], such as SadMan's, that section alone.
     """
-    lines = _ANSI.sub("", text).translate(_PLAIN).splitlines()
+    lines = plain(_ANSI.sub("", text)).splitlines()
     name = re.compile(r"\s*\[\s*([A-Za-z]+)\s*\]\s*")
     sections = any((m := name.fullmatch(line)) and m[1].lower() == "puzzle" for line in lines)
     inside, found = not sections, []
@@ -125,9 +93,6 @@ def _plain_lines(text: str) -> list[tuple[int, str]]:
         if inside:
             found.append((number, line.partition("#")[0].rstrip(" ")))
     return found
-
-
-# --- Lines ----------------------------------------------------------------------------------------
 
 
 class _Line(NamedTuple):
@@ -157,6 +122,7 @@ def _parse_line(number: int, line: str, dashes: bool, bars: bool) -> list[_Line]
     if not _RUN.search(line):  # HoDoKu has a plus before digits that were filled in
         unmarked = re.sub(r"\+(?=[1-9._*xX?])", "", line)
         line = unmarked if _RUN.search(unmarked) else line
+    _check_rest(number, _RUN.sub("", line), alone=True)
     runs = [m for m in _RUN.finditer(line) if set(m[0]) - set("-~")]
     only = re.sub(rf"[{_SEPARATORS}]", "", line)  # cells, if the line has nothing else
     if runs and (len(only) % 81 or len(only) == 81 * len(runs)):
@@ -183,11 +149,19 @@ def _parse_line(number: int, line: str, dashes: bool, bars: bool) -> list[_Line]
     return [*found, _Line(number, "cells", cells=cells)]
 
 
-def _check_rest(number: int, text: str) -> None:
-    """Raises a ValueError if a text that is no cells holds what was meant to be a Sudoku."""
-    for long in re.findall(r"[\d._*xX?-]{27,}", text):
-        if re.search(r"\d", long):
-            raise ValueError(_wrong_size(number, len(long)))
+def _check_rest(number: int, text: str, alone: bool = False) -> None:
+    """Raises a ValueError if a text that is no cells holds what was meant to be a Sudoku.
+
+    Args:
+      number: of its line.
+      text: the line, without its whole Sudokus.
+      alone: whether it may have cells, of rows, that are not broken within a row.
+    """
+    for match in _LONG.finditer(text):
+        size = len(match[0])
+        whole = alone and (size % 9 == 0 or match[0] == text.strip())
+        if re.search(r"\d", match[0]) and not whole:
+            raise ValueError(_wrong_size(number, size))
 
 
 def _unwrapped(line: str) -> tuple[str, str]:
@@ -261,21 +235,14 @@ def _characters(number: int, line: str, rest: str, dashes: bool) -> tuple[str, .
     return tuple(cells)
 
 
-def wrong_character(number: int, character: str, place: str = "column") -> str:
-    """What to say of a character that is no cell, after the name of the line."""
-    return (
-        f", {place} {number}: {character!r} is not a cell of a Sudoku. Cells are digits, or . 0 _ "
-        "* x ? - if blank."
-    )
-
-
 # --- Boards ---------------------------------------------------------------------------------------
 
 
 def _wrong_size(number: int, cells: int) -> str:
     return (
-        f", line {number} has {cells} cells. Required: nine, a row, or 81, a whole Sudoku of 9×9, "
-        "with . or 0 for blanks."
+        f", line {number} has {cells} cell{'s' * (cells != 1)}. Required: nine, a row, or 81, a "
+        "whole Sudoku of 9×9, with . or 0 for blanks. Correct the line, or put # before what is no "
+        "cell."
     )
 
 
@@ -315,9 +282,15 @@ class _Boards:
         self.answers = False  # whether a title has announced solutions
         self._marked: list[bool] = []  # which of them have pencil marks
 
-    def add(self, line: int, cells: Iterable[str], answers: bool = False) -> None:
-        """A Sudoku, or the solution of one before."""
-        cells = list(cells)
+    def add(self, lines: Sequence[int], cells: Sequence[str], answers: bool = False) -> None:
+        """A Sudoku, or the solution of one before.
+
+        Args:
+          lines: that of each row, or the only one.
+          cells: what stands in them.
+          answers: whether it may be a solution, even if no title says so.
+        """
+        _check_marks(lines, cells)
         values = [_value(cell) for cell in cells]
         if (answers or self.answers) and self.found and all(values):
             open_ = [k for k, x in enumerate(self.found) if x.solution is None] or [-1]
@@ -325,8 +298,8 @@ class _Boards:
             chosen = (fits or open_[-1:])[0]
             self.found[chosen] = self.found[chosen]._replace(solution=values)
         else:
-            self.found.append(Found(line, values))
-            self._marked.append(any(len(x) > 1 and x[1] != "." for x in cells))
+            self.found.append(Found(lines[0], values))
+            self._marked.append(any(map(_is_marked, cells)))
 
     def add_line(self, line: _Line) -> None:
         """One or several whole Sudokus in a line; of two, a complete one may solve the other."""
@@ -335,9 +308,9 @@ class _Boards:
         values = [[_value(x) for x in board] for board in boards]
         if len(boards) == 2 and all(values[0]) and not all(values[1]):
             boards, values = boards[::-1], values[::-1]
-        self.add(line.number, boards[0])
+        self.add([line.number], boards[0])
         for board, value in zip(boards[1:], values[1:], strict=True):
-            self.add(line.number, board, answers=len(boards) == 2 and all(value))
+            self.add([line.number], board, answers=len(boards) == 2 and all(value))
 
     def add_rows(self, rows: list[tuple[int, int, tuple[str, ...]]], end: int) -> None:
         """Rows of nine cells each; of eighteen, if two Sudokus stand side by side.
@@ -347,10 +320,9 @@ class _Boards:
           end: the line after them; 0 for the end of the text.
         """
         rows = _merged(_unlabelled(rows))
-        if rows and (wrong := next((x for x in rows if len(x[2]) != len(rows[0][2])), None)):
+        usual = 18 if all(len(x[2]) == 18 for x in rows) else 9
+        if wrong := next((x for x in rows if len(x[2]) != usual), None):
             raise ValueError(_wrong_size(wrong[0], len(wrong[2])))
-        if rows and len(rows[0][2]) == 10:
-            raise ValueError(_wrong_size(rows[0][0], 10))
         if len(rows) % 9:
             first, number = rows[len(rows) // 9 * 9][0], len(rows) % 9
             last = f" before line {end}, which is none" if end else ", and there is no more"
@@ -359,15 +331,15 @@ class _Boards:
                 f"nine cells{last}. Required: nine rows."
             )
         for k in range(0, len(rows), 9):
-            line, _, cells = rows[k]
+            lines = [line for line, _, _ in rows[k : k + 9]]
             left = [x for row in rows[k : k + 9] for x in row[2][:9]]
             right = [x for row in rows[k : k + 9] for x in row[2][9:]]
             values = [[_value(x) for x in side] for side in (left, right)]
             if right and not all(map(_is_consistent, values)):
-                raise ValueError(_wrong_size(line, 18))  # perhaps two rows of one Sudoku
-            self.add(line, left)
+                raise ValueError(_wrong_size(lines[0], 18))  # perhaps two rows of one Sudoku
+            self.add(lines, left)
             if right:
-                self.add(line, right, answers=all(values[1]) and _extends(*values))
+                self.add(lines, right, answers=all(values[1]) and _extends(*values))
 
     def finish(self) -> list[Found]:
         """All of them; pencil marks of a Sudoku that stands before them are left out."""
@@ -387,10 +359,41 @@ class _Boards:
         return kept
 
 
+def _is_marked(cell: str) -> bool:
+    """Whether a cell has more than one digit or sign, and is no number such as 5.0."""
+    return len(cell) > 1 and cell[1] != "."
+
+
+def _check_marks(lines: Sequence[int], cells: Sequence[str]) -> None:
+    """Raises a ValueError if cells of several digits are not the pencil marks of all open cells.
+
+    Args:
+      lines: that of each row of nine cells, or that of all cells.
+      cells: what stands in them.
+    """
+    several = [k for k, cell in enumerate(cells) if _is_marked(cell.removeprefix("u"))]
+    if not several:
+        return
+    unordered = [k for k in several if not _is_ascending(cells[k].removeprefix("u"))]
+    if not unordered and all(_is_marked(x) or _value(x) for x in cells):
+        return
+    first = [*unordered, *several][0]
+    line, number = (lines[first // 9], first % 9) if len(lines) > 1 else (lines[0], first)
+    raise ValueError(
+        f", line {line}: cell {number + 1} is {cells[first]!r}. Required: one digit in each cell, "
+        "and . or 0 if blank; or the pencil marks of all open cells, in ascending order, as in 359."
+        " Correct the cell, or separate digits that belong to different cells."
+    )
+
+
+def _is_ascending(digits: str) -> bool:
+    return all(a < b for a, b in itertools.pairwise(digits))
+
+
 def _value(cell: str) -> int:
     """The digit of a cell; 0 if it is blank, has several pencil marks, or a player filled it in."""
     digit = cell.partition(".")[0]
-    return int(digit) if len(digit) == 1 and digit.isdigit() else 0
+    return int(digit) if len(digit) == 1 and digit.isdecimal() else 0
 
 
 def _extends(puzzle: Cells, board: Cells) -> bool:
@@ -495,7 +498,7 @@ def _placed(rows: list[str]) -> Cells:
     Raises:
       ValueError: no distances fit.
     """
-    digits = {k for row in rows for k, c in enumerate(row) if c.isdigit()}
+    digits = {k for row in rows for k, c in enumerate(row) if c.isdecimal()}
     walls = {k for row in rows for k, c in enumerate(row) if c == "|"}
     for step in range(1, 7):
         for gap in range(7):
