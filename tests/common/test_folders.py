@@ -13,6 +13,7 @@ from wonn_jax.common.folders import (
     copy_folder,
     is_remote,
     listed,
+    local_path,
     move_folder,
     parse_path,
     writable_folder,
@@ -149,3 +150,26 @@ def test_folders_are_listed_copied_and_moved(tmp_path, place):
         for target in (folder / "copy", folder / "moved" / "b"):
             assert (target / "x" / "1").read_bytes() == b"\0\xff"
             assert (target / "2").read_text() == "é"
+
+
+@pytest.mark.parametrize(
+    ("url", "way"),
+    [
+        ("gs://b/a.csv", r"\(gcloud storage cp -r gs://b/a\.csv \.\)"),
+        ("gs:/b/a.csv", r"\(gcloud storage cp -r gs://b/a\.csv \.\)"),
+        ("s3://b/a.csv", r"\(aws s3 cp s3://b/a\.csv \.\)"),
+        ("https://h/a.csv?x=1", r"\(curl -LO https://h/a\.csv\?x=1\)"),
+        ("abfss://c@h/a", " to this machine and give the path"),
+    ],
+)
+def test_urls_of_data_are_refused_with_how_to_copy_it(url, way):
+    with pytest.raises(ValueError, match=rf"^config\.data\.path='.*' is a URL.*{way}.*or mount"):
+        local_path(url, "config.data.path")
+
+
+def test_local_paths_of_data(here):
+    assert local_path("~/a", "x") == here / "home" / "a"
+    assert local_path("file:///a%20b", "x") == Path("/a b")
+    assert local_path(Path("a") / "b:c", "x") == Path("a/b:c")
+    with pytest.raises(ValueError, match="x='~nobody99/a' is not a path"):
+        local_path("~nobody99/a", "x")

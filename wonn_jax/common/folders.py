@@ -48,6 +48,40 @@ def parse_path(text: epath.PathLike) -> epath.Path:
     return _bucket(text)
 
 
+_COPY = {
+    "gs": "gcloud storage cp -r {} .",
+    "s3": "aws s3 cp {} .",
+    "http": "curl -LO {}",
+    "https": "curl -LO {}",
+}
+
+
+def local_path(text: str | os.PathLike[str], what: str) -> Path:
+    """The path on this machine that a person has typed: with `~` or not, or file:///PATH.
+
+    Args:
+      text: the path.
+      what: what it is the path of, for messages, such as 'config.data.path'.
+
+    Raises:
+      ValueError: a URL of data elsewhere, or what cannot be a path.
+    """
+    text = os.fspath(text)
+    if text.startswith("file:"):
+        return Path(_path_of(text))
+    if url := _URL.match(text) or _HALF_URL.match(text):
+        way = _COPY.get(url[1].lower(), "").format(f"{url[1]}://{text[url.end() :]}")
+        raise ValueError(
+            f"{what}={text!r} is a URL. Required: a path on this machine. Copy what is there to "
+            f"this machine{f' ({way})' if way else ''} and give the path of the copy, or mount the "
+            "storage as a folder."
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # an unknown user after ~
+        raise ValueError(f"{what}={text!r} is not a path: {error}") from error
+
+
 def _bucket(url: str) -> epath.Path:
     bucket, *names = url.removeprefix("gs://").split("/")
     if not bucket or ".." in (bucket, *names):

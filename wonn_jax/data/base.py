@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from wonn_jax.common.checks import at_least
+from wonn_jax.common.folders import local_path
 from wonn_jax.config import Component
 from wonn_jax.data.pipeline import Source
 from wonn_jax.data.source import GridSource
@@ -24,11 +25,13 @@ class DataSet(Component):
     kind: ClassVar[str] = "data"
 
     path: str = ""  # of the data; '': generated or downloaded, if possible
-    dir: str = "~/.cache/wonn_jax"  # where generated and downloaded data sets are kept
+    dir: str = "~/.cache/wonn_jax"  # local folder where generated and downloaded data sets are kept
     workers: int = 0  # number of loading processes; 0: threads of this process
     prefetch: int = 8  # number of batches to load ahead
 
     def check(self) -> None:
+        local_path(self.path, "config.data.path")
+        local_path(self.dir, "config.data.dir")
         at_least(0, "data", self, "workers")
         at_least(1, "data", self, "prefetch")
 
@@ -62,12 +65,12 @@ class DataSet(Component):
     @property
     def folder(self) -> Path:
         """`dir` as a path."""
-        return Path(self.dir).expanduser()
+        return local_path(self.dir, "config.data.dir")
 
     @property
     def place(self) -> str:
-        """`path` with `~` expanded; '' if it is empty."""
-        return str(Path(self.path).expanduser()) if self.path else ""
+        """`path` on this machine; '' if it is empty."""
+        return str(local_path(self.path, "config.data.path")) if self.path else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from wonn_jax.common.folders import local_path
+
 Place = Path | zipfile.Path
 """A file or folder, on disk or in a zip archive: the same methods."""
 
@@ -120,9 +122,9 @@ def documents(file: str) -> list[Document]:
 
     Raises:
       OSError: there is no such file.
-      ValueError: a folder or archive without files, an archive that is damaged or encrypted.
+      ValueError: a URL, a folder or archive without files, an archive that is damaged or encrypted.
     """
-    place: Place | bytes = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser()
+    place: Place | bytes = sys.stdin.buffer.read() if file == "-" else local_path(file, "FILE")
     document = Document(name_of(file), place)
     folder = as_folder(document)
     if folder is None:

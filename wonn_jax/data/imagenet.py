@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wonn_jax.common.checks import at_least
+from wonn_jax.common.folders import local_path
 from wonn_jax.config import register
 from wonn_jax.data import images, source
 from wonn_jax.data.documents import decode
@@ -39,6 +40,7 @@ class ImageNet(images.ImageData):
 
     def check(self) -> None:
         super().check()
+        local_path(self.class_list, "config.data.class_list")
         at_least(0, "data", self, "damaged_limit")
 
     def unused(self) -> dict[str, str]:
@@ -49,7 +51,7 @@ class ImageNet(images.ImageData):
             self.place,
             split=split,
             classes=self.classes,
-            class_list=str(Path(self.class_list).expanduser()) if self.class_list else "",
+            class_list=self.class_list and local_path(self.class_list, "config.data.class_list"),
             damaged_limit=self.damaged_limit,
         )
 

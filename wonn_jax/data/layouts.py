@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from wonn_jax.common.folders import local_path
 from wonn_jax.data.documents import Document, Place, as_folder, documents, members
 
 _PAIRS = {"all__inputs": "all__labels", "features": "labels"}
@@ -46,9 +47,9 @@ def parts_of(file: str, split: str = "") -> tuple[list[Part], bool]:
 
     Raises:
       OSError: there is no such file.
-      ValueError: there is no file of the split.
+      ValueError: a URL; there is no file of the split.
     """
-    found = documents(file) if file == "-" else [Document(file, Path(file).expanduser())]
+    found = documents(file) if file == "-" else [Document(file, local_path(file, "FILE"))]
     folder = as_folder(found[0])
     if folder is None:
         return [_with_labels(found[0])], False

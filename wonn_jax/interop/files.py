@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from wonn_jax.common.folders import local_path
 from wonn_jax.interop.state_dict import find_state_dict
 
 EXTRA = 'pip install "wonn-jax[torch]"'
@@ -34,8 +35,8 @@ def load_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
       FileNotFoundError: there is no such file.
       ImportError: the optional library for the format is not installed.
-      ValueError: the file is damaged, of another format, or holds no weights of a reference network
-        or several.
+      ValueError: a URL; the file is damaged, of another format, or holds no weights of a reference
+        network or several.
     """
     file, label = _split(path)
     return find_state_dict(read_file(file), str(file), label)
@@ -47,7 +48,7 @@ def read_file(path: str | Path) -> Any:
     Raises:
       FileNotFoundError, ImportError, ValueError: as `load_state_dict`.
     """
-    path = Path(path).expanduser()
+    path = local_path(path, "weights")
     if path.is_dir():
         raise ValueError(_about_folder(path))
     if not path.is_file():
@@ -68,7 +69,7 @@ def _read(path: Path) -> Any:
 
 def _split(path: str | Path) -> tuple[Path, str]:
     """`FILE:NAME` as file and name, which is '' if the path is that of a file."""
-    path = Path(path).expanduser()
+    path = local_path(path, "weights")
     file, _, label = str(path).rpartition(":")
     if file and not path.exists() and Path(file).is_file():
         return Path(file), label
