@@ -143,13 +143,14 @@ def _read_class_list(file: str) -> list[images.Line]:
         )
     text = decode(Path(file).read_bytes(), file)
     if text.lstrip().startswith(("{", "[")):
-        return _class_index(text, file)
-    lines = [re.split(r"(?:^|\s)#", line)[0].strip() for line in text.splitlines()]
-    names = [images.Line(f"line {n}", line) for n, line in enumerate(lines, 1) if line]
+        names = _class_index(text, file)
+    else:
+        lines = [re.split(r"(?:^|\s)#", line)[0].strip() for line in text.splitlines()]
+        names = [images.Line(file, f"line {n}", line) for n, line in enumerate(lines, 1) if line]
     if not names:
         raise ValueError(
-            f"{file}: found 0 names. Required: at least one name. Correct the file of "
-            "--config.data.class_list."
+            f"{file}: found 0 names. Required: the name of a class in each line. Write them there, "
+            "or leave out --config.data.class_list to keep all classes."
         )
     return names
 
@@ -169,7 +170,7 @@ def _class_index(text: str, file: str) -> list[images.Line]:
             '{"0": ["n01440764", "tench"], …} or {"n01440764": 0, …}; '
             "or a text file with one class name per line."
         ) from error
-    return [images.Line(f"entry {n}", str(name)) for n, name in enumerate(names, 1)]
+    return [images.Line(file, f"entry {n}", str(name)) for n, name in enumerate(names, 1)]
 
 
 def _check_count(found: int, classes: int, where: str) -> None:

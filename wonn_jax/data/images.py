@@ -474,8 +474,9 @@ class RecordSource(DecodedSource):
 
 
 class Line(NamedTuple):
-    """A line of a class list: where it is, as 'line 1', and its text."""
+    """A line of a class list: its file, where it is in it, as 'line 1', and its text."""
 
+    file: str
     place: str
     text: str
 
@@ -492,7 +493,7 @@ def chosen_names(lines: Sequence[Line], names: Sequence[str], where: str) -> lis
     known = set(names)
     chosen: dict[str, str] = {}
     missing: list[str] = []
-    for place, text in lines:
+    for file, place, text in lines:
         words = re.split(r"[\s,;:]+", text, maxsplit=2)[:2]
         words = words if words[0].isdecimal() else words[:1]
         name = next((c.strip("\"'/") for c in (text, *words) if c.strip("\"'/") in known), None)
@@ -500,16 +501,15 @@ def chosen_names(lines: Sequence[Line], names: Sequence[str], where: str) -> lis
             missing.append(f"{text:.40} ({place})")
         elif name in chosen:
             raise ValueError(
-                f"The class list names {name} twice, in {chosen[name]} and in {place}. Required: "
-                "each class once. Correct the file of --config.data.class_list."
+                f"{file} names the class {name} twice, in {chosen[name]} and in {place}. Required: "
+                "each class once. Remove one of them from this class list."
             )
         else:
             chosen[name] = place
     if missing:
         raise ValueError(
-            f"{where} does not have {some(missing)} of the class list. Required: all of its "
-            f"{len(lines)} classes. Correct the file of --config.data.class_list, or copy what "
-            "is missing."
+            f"{where} does not have {some(missing)} of the class list {lines[0].file}. Required: "
+            f"all of its {len(lines)} classes. Correct the class list, or copy what is missing."
         )
     return list(chosen)
 
