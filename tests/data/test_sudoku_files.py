@@ -295,12 +295,33 @@ def test_faulty_arrays_are_named(tmp_path):
         (np.where(INPUTS == 7, 11, INPUTS), r"board 0 has the value 11 in row 0, column 4"),
         (np.array(["5" * 80]), r"found shape \[1\] of <U80"),
         (INPUTS.astype(complex), r"found shape \[3, 9, 9\] of complex128"),
+        (np.zeros((0, 9, 9)), r"found shape \[0, 9, 9\] of float64.*Write .* with boards"),
+        (np.array(["5" * 80, "5" * 79]), r"found shape \[2\] of <U80.*which have 79 to 80"),
+        (np.array([STRINGS[0], "5" * 80]), r"board 1 has no character in row 8, column 8"),
+        (
+            np.array([STRINGS[0], "²" + STRINGS[1][1:]]),
+            r"string 1 \(counted from 0\) has the character '²'",
+        ),
+        (np.array(ROWS), r"found shape \[3, 2\] of <U81.*quizzes=array\[:, 0\], solutions="),
+        (np.stack([INPUTS, LABELS]), r"found shape \[2, 3, 9, 9\].*quizzes=array\[0\]"),
+        (INPUTS / 9, r"found digits scaled to 0 to 1\. Required.*\(9 \* array\)\.round\(\)"),
+        (INPUTS / 9 - 0.5, r"found digits scaled to -0\.5 to 0\.5.*9 \* array \+ 4\.5"),
+        (
+            one_hot(LABELS).transpose(0, 3, 1, 2),
+            r"found one-hot .* second axis is the digit.*transpose\(0, 2, 3, 1",
+        ),
+        (one_hot(INPUTS, 10).transpose(0, 3, 1, 2), r"found shape .*transpose\(0, 2, 3, 1\)"),
     ):
         np.save(tmp_path / "a.npy", array)
         with pytest.raises(ValueError, match=r"a\.npy: " + message):
             solved(tmp_path / "a.npy")
     for arrays, message in (
-        ({"a": INPUTS, "b": LABELS}, r"holds the arrays \['a', 'b'\].*quizzes and solutions"),
+        ({"a": INPUTS, "b": LABELS}, "holds the arrays a, b.*quizzes and solutions"),
+        ({"quizzes": np.array(STRINGS, object)}, "a.npz, quizzes holds Python objects.*astype"),
+        (
+            {"quizzes": INPUTS, "solutions": LABELS - 1},
+            "a.npz, solutions: found solutions of the numbers 0 to 8.*Add 1",
+        ),
         ({"quizzes": INPUTS, "solutions": LABELS[:2]}, "3 boards in quizzes, 2 in solutions"),
         ({"quizzes": INPUTS, "solutions": LABELS[::-1]}, "board 0 has a label that contradicts"),
         ({"quizzes": INPUTS, "solutions": INPUTS}, "board 0 has a label with a blank cell"),
@@ -311,6 +332,52 @@ def test_faulty_arrays_are_named(tmp_path):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(STRINGS))
     with pytest.raises(ValueError, match=r"a\.pkl is a pickle, which can run any code.*savez"):
         solved(tmp_path / "a.pkl")
+
+
+def test_arrays_that_are_none_are_named(tmp_path):
+    file = tmp_path / "a.npy"
+    np.save(file, np.array(STRINGS, object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"a\.npy holds Python objects.*array\.astype\(str\)"):
+        solved(file)
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
+    with pytest.raises(ValueError, match=r"a\.npy is a pointer of Git LFS.*git lfs pull"):
+        solved(file)
+    file.write_text("<!DOCTYPE html>\n<html><title>Sign in</title></html>")
+    with pytest.raises(ValueError, match=r"a\.npy holds 0 cells.*is a web page\. Copy"):
+        solved(file)
+    file.write_bytes(gzip.compress(gzip.compress(KAGGLE.encode())))
+    assert solved(file)[0] == [0, 1, 2]
+
+
+def test_an_archive_of_one_array_needs_no_name(tmp_path):
+    np.savez(tmp_path / "a.npz", np.array(STRINGS))
+    assert solved(tmp_path / "a.npz") == ([0, 1, 2], f"3 of {tmp_path}/a.npz (arrays arr_0)")
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "zip", "bz2", "xz", "gz"])
+def test_whatever_is_damaged_is_named(tmp_path, suffix):
+    """A changed byte is found, or changes nothing that is read, such as a date in an archive."""
+    file = tmp_path / f"a.{suffix}"
+    text = ("\n".join(STRINGS) + "\n").encode()
+    if suffix == "npy":
+        np.save(file, INPUTS.astype(">u8"))
+    elif suffix == "npz":
+        np.savez_compressed(file, quizzes=INPUTS, solutions=LABELS)
+    elif suffix == "zip":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped:
+            zipped.writestr("a.csv", text)
+    else:
+        file.write_bytes({"bz2": bz2, "xz": lzma, "gz": gzip}[suffix].compress(text))
+    data, rng = file.read_bytes(), np.random.default_rng(0)
+    for trial in range(120):
+        changed = bytearray(data[: rng.integers(len(data)) if trial % 4 == 0 else None])
+        for _ in range(3 if changed else 0):
+            changed[rng.integers(len(changed))] = rng.integers(256)
+        file.write_bytes(changed)
+        try:
+            assert solved(file)[0] == [0, 1, 2]
+        except (ValueError, OSError) as error:
+            assert str(tmp_path) in str(error)
 
 
 # Folders and archives.

@@ -28,6 +28,11 @@ _COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
+# What the readers of compressed files and archives raise; bz2 and zipfile raise OSErrors.
+_DAMAGE = (
+    *(zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, NotImplementedError, OSError),
+    UnicodeDecodeError,  # of names in archives
+)
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _BINARY = {
     b"PAR1": ("a Parquet table", "pandas.read_parquet(FILE).to_csv('FILE.csv', index=False)"),
@@ -49,6 +54,7 @@ _ENCODINGS = {  # the longer marks first: that of UTF-32 begins like that of UTF
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
+_POINTER = b"version https://git-lfs"
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -72,15 +78,15 @@ class Document:
           OSError: it cannot be opened.
           ValueError: it is compressed and damaged.
         """
-        raw: Any = (
-            io.BytesIO(self.place) if isinstance(self.place, bytes) else self.place.open("rb")
-        )
-        with damage(self.where), contextlib.closing(raw):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(damage(self.where))
+            raw: Any = (
+                io.BytesIO(self.place) if isinstance(self.place, bytes) else self.place.open("rb")
+            )
+            stack.enter_context(contextlib.closing(raw))
             stream = io.BufferedReader(raw, _HEAD)
-            head = stream.peek(_HEAD)
-            for magic, reader in _COMPRESSED.items():
-                if head.startswith(magic):
-                    stream = io.BufferedReader(reader(stream), _HEAD)
+            while reader := _decompressor(stream.peek(_HEAD)):  # some are compressed twice
+                stream = io.BufferedReader(reader(stream), _HEAD)
             yield stream
 
     def head(self) -> bytes:
@@ -98,12 +104,18 @@ class Document:
         return decode(self.read(), self.where)
 
 
+def _decompressor(head: bytes) -> Callable[[Any], Any] | None:
+    return next((reader for magic, reader in _COMPRESSED.items() if head.startswith(magic)), None)
+
+
 @contextlib.contextmanager
 def damage(where: str) -> Iterator[None]:
     """Turns what damaged compressed files raise into a ValueError that names the file."""
     try:
         yield
-    except (gzip.BadGzipFile, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error) as error:
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.filename:
+            raise  # it cannot be opened
         raise ValueError(
             f"{where} is damaged: {error}. Required: a whole file. Copy or download it again."
         ) from error
@@ -176,12 +188,21 @@ def is_zip(head: bytes) -> bool:
     return head.startswith(_ZIP)
 
 
+def check_fetched(head: bytes, where: str) -> None:
+    """Raises a ValueError if a file that begins so only stands for one that is elsewhere."""
+    if head.startswith(_POINTER):
+        raise ValueError(
+            f"{where} is a pointer of Git LFS, not the file itself. Fetch it, with: git lfs pull"
+        )
+
+
 def encoding_of(head: bytes, where: str) -> str:
     """The encoding of a text that begins with these bytes.
 
     Raises:
       ValueError: it is no text; the message says what it is, and how to convert it.
     """
+    check_fetched(head, where)
     for magic, (kind, way) in _BINARY.items():
         if head.startswith(magic):
             raise ValueError(f"{where} is {kind}, not text. Convert it: {way}.")

@@ -9,19 +9,29 @@ import hashlib
 import io
 import multiprocessing
 import os
+import tokenize
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Generator, Iterator
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import tqdm
 
+from wonn_jax.data.documents import check_fetched
+
 Boards = tuple[np.ndarray, np.ndarray]  # inputs and labels, uint8 [N, H, W]
 
 SPLITS = ("train", "test")
+
+# What NumPy raises for damaged files.
+_DAMAGE = (
+    *(ValueError, EOFError, TypeError, SyntaxError, MemoryError, LookupError, OverflowError),
+    *(OSError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
 
 
 class GridSource:
@@ -101,21 +111,63 @@ def check_request(name: str, split: str, train_examples: int, test_examples: int
         )
 
 
-def read_array(file: str | IO[bytes], where: str = "") -> Any:
-    """The array of an .npy file, or the arrays by name of an .npz file.
+def read_array(file: str | IO[bytes], where: str = "") -> np.ndarray:
+    """The array of an .npy file.
 
     Args:
         file: its name, or the file itself.
         where: its name for messages; "" if `file` is the name.
 
     Raises:
-        ValueError: the file is damaged.
+        OSError: the file cannot be opened.
+        ValueError: it is damaged, or no .npy file.
     """
-    try:
-        return np.load(file)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    found = read_arrays(file, where)
+    if isinstance(found, np.lib.npyio.NpzFile):
         raise ValueError(
-            f"{where or file} cannot be read: {error}. Required: a whole .npy file of numbers. "
+            f"{where or file} is an .npz file with the arrays {', '.join(found) or 'none'}. "
+            "Required: an .npy file. Write one of them with numpy.save(FILE, array)."
+        )
+    return found
+
+
+def read_arrays(file: str | IO[bytes], where: str = "") -> np.ndarray | np.lib.npyio.NpzFile:
+    """The array of an .npy file, or an open .npz file for `read_member`; see `read_array`."""
+    where = where or str(file)
+    if isinstance(file, str):
+        with open(file, "rb") as stream:
+            check_fetched(stream.read(64), where)
+    with _unreadable(where):
+        return np.load(file)
+
+
+def read_member(archive: np.lib.npyio.NpzFile, name: str, where: str) -> np.ndarray:
+    """An array of an .npz file that `read_array` has opened.
+
+    Raises:
+        ValueError: it is damaged, or of Python objects.
+    """
+    with _unreadable(f"{where}, {name}"):
+        return archive[name]
+
+
+@contextlib.contextmanager
+def _unreadable(where: str) -> Iterator[None]:
+    """Turns what NumPy raises for a damaged file, or one of something else, into a ValueError."""
+    try:
+        yield
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.filename:
+            raise  # it cannot be opened
+        if "allow_pickle" in str(error) and "Object arrays" in str(error):
+            raise ValueError(
+                f"{where} holds Python objects, which can run any code. Required: an array of "
+                "numbers or strings. Write it with numpy.save(FILE, array.astype(str)), or with "
+                ".astype(int) if they are numbers."
+            ) from error
+        reason = "it does not begin as one" if "allow_pickle" in str(error) else error
+        raise ValueError(
+            f"{where} cannot be read: {reason}. Required: a whole .npy file of numbers. "
             "Copy or write it again."
         ) from error
 

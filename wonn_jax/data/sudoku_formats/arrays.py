@@ -3,13 +3,14 @@
 import io
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wonn_jax.data import source
-from wonn_jax.data.documents import Document, is_zip
+from wonn_jax.data.documents import Document, check_fetched, damage, is_zip
 from wonn_jax.data.sudoku_formats.characters import BLANKS, CELLS, plain
 from wonn_jax.data.sudoku_formats.collection import Collection
 from wonn_jax.data.sudoku_formats.text import ANSWER
@@ -17,6 +18,7 @@ from wonn_jax.data.sudoku_formats.trees import PUZZLE
 
 _INPUTS = re.compile(r"(?:all__)?(?:features?|inputs?|x|arr_0)", re.IGNORECASE)
 _LABELS = re.compile(r"(?:all__)?(?:labels?|targets?|y|arr_1)", re.IGNORECASE)
+_REQUIRED = f"a digit, or one of {' '.join(BLANKS)} - if blank"
 _PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -49,7 +51,8 @@ def read_arrays(document: Document, answers: Document | None = None) -> Collecti
         names = _names(found, where) if isinstance(found, np.lib.npyio.NpzFile) else ("", "")
         pair = (found, None)
         if names[0]:
-            pair = found[names[0]], found[names[1]] if names[1] else None
+            arrays = [source.read_member(found, x, where) if x else None for x in names]
+            pair = arrays[0], arrays[1]
     places = [f"{where}, {name}" if name else where for name in names]
     shifted = any(_is_shifted(x, places[0]) for x in pair if x is not None)
     inputs = _digits(pair[0], places[0], shifted, blanks=True)
@@ -66,6 +69,7 @@ def read_arrays(document: Document, answers: Document | None = None) -> Collecti
 def _load(document: Document) -> Any:
     """An array, or an open .npz file."""
     head, place = document.head(), document.place
+    check_fetched(head, document.where)
     if _is_torch(document, head):
         return _load_torch(document)
     if head.startswith(_PICKLE):
@@ -74,11 +78,12 @@ def _load(document: Document) -> Any:
             "with numpy.savez(FILE, quizzes=..., solutions=...)."
         )
     plain = isinstance(place, Path) and (head[:6] == b"\x93NUMPY" or is_zip(head) or not head)
-    return source.read_array(str(place) if plain else io.BytesIO(document.read()), document.where)
+    return source.read_arrays(str(place) if plain else io.BytesIO(document.read()), document.where)
 
 
 def _is_torch(document: Document, head: bytes) -> bool:
-    return document.where.endswith((".pt", ".pth")) or (is_zip(head) and b"/data.pkl" in head)
+    named = document.where.endswith((".pt", ".pth")) and (is_zip(head) or head.startswith(_PICKLE))
+    return named or (is_zip(head) and b"/data.pkl" in head)
 
 
 def _load_torch(document: Document) -> np.ndarray:
@@ -92,14 +97,22 @@ def _load_torch(document: Document) -> np.ndarray:
             'torch.load(FILE).numpy()). Type: pip install "wonn-jax[torch]"'
         ) from error
     place = str(document.place) if isinstance(document.place, Path) else io.BytesIO(document.read())
+    with damage(file):  # PyTorch does not compare checksums
+        if is_zip(document.head()) and (wrong := zipfile.ZipFile(place).testzip()):
+            raise zipfile.BadZipFile(f"the checksum of {wrong} differs")
     try:
-        tensor = torch.load(place, map_location="cpu", weights_only=True)
-        return tensor.numpy()
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
-        raise ValueError(
-            f"{file} cannot be read: {error}. Required: one tensor, written with torch.save. Copy "
-            "or write it again."
-        ) from error
+        content = torch.load(place, map_location="cpu", weights_only=True)
+        if isinstance(content, torch.Tensor):
+            return content.numpy()
+        reason = f"it holds a {type(content).__name__}"
+    except pickle.UnpicklingError:
+        reason = "it is damaged, or holds more than a tensor"
+    except Exception as error:  # a damaged file raises almost anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    raise ValueError(
+        f"{file} cannot be read: {reason}. Required: one tensor of integers or floats. Write it "
+        "again with torch.save(tensor, FILE), or as .npy with numpy.save(FILE, tensor.numpy())."
+    )
 
 
 def _names(file: Any, where: str) -> tuple[str, str]:
@@ -108,11 +121,12 @@ def _names(file: Any, where: str) -> tuple[str, str]:
     labels = [x for x in names if ANSWER.search(x) or _LABELS.fullmatch(x)]
     boards = [x for x in names if PUZZLE.search(x) or _INPUTS.fullmatch(x)]
     boards = [x for x in boards if x not in labels]
-    if len(boards) != 1 or len(labels) > 1 or (not labels and not PUZZLE.search(boards[0])):
+    boards = boards or names if len(names) == 1 else boards
+    if len(boards) != 1 or len(labels) > 1:
         raise ValueError(
-            f"{where} holds the arrays {names}. Required: features and labels, quizzes and "
-            "solutions, or such a pair. Write it with numpy.savez(path, quizzes=..., "
-            "solutions=...)."
+            f"{where} holds the arrays {', '.join(names) or 'none'}. Required: quizzes and "
+            "solutions, features and labels, or such a pair. Write it with numpy.savez(FILE, "
+            "quizzes=..., solutions=...)."
         )
     return boards[0], labels[0] if labels else ""
 
@@ -127,7 +141,9 @@ def _is_shifted(array: np.ndarray, where: str) -> bool:
 def _digits(array: np.ndarray, where: str, shifted: bool, *, blanks: bool) -> np.ndarray:
     """Digits, 0 for a blank, uint8 `[N, 9, 9]`, from any of the forms in the message below."""
     shape = list(array.shape)
-    if array.dtype.kind in "SU":
+    if not array.size:
+        pass
+    elif array.dtype.kind in "SU":
         boards = _from_strings(array, where)
         if boards is not None:
             return boards
@@ -137,14 +153,37 @@ def _digits(array: np.ndarray, where: str, shifted: bool, *, blanks: bool) -> np
         if array.ndim > 2 and array.shape[-1] == 1:
             array = array[..., 0]
         if array.ndim > 1 and array[0].size == 81:
-            return _from_numbers(array.reshape(-1, 9, 9), where, shifted)
+            return _from_numbers(array.reshape(-1, 9, 9), where, shifted, blanks)
         for classes in (9, 10):
             if array.ndim > 1 and array[0].size == 81 * classes and array.shape[-1] % classes == 0:
                 return _from_one_hot(array.reshape(-1, 9, 9, classes), where, blanks)
     raise ValueError(
         f"{where}: found shape {shape} of {array.dtype}. Required: one-hot [N, 9, 9, 9] (row, "
-        "column, digit), digits [N, 9, 9] or [N, 81] with 0 for a blank, or strings of 81. Encode "
-        "digits with (digits[..., None] == numpy.arange(1, 10))."
+        "column, digit), digits [N, 9, 9] or [N, 81] with 0 for a blank, or strings of 81. "
+        f"{_conversion(array)}"
+    )
+
+
+def _conversion(array: np.ndarray) -> str:
+    """What to type to make one of these forms of another array."""
+    shape = array.shape
+    if array.dtype.kind in "SU":
+        lengths = sorted({*map(len, array.flat)})
+        if lengths and lengths != [81]:
+            sizes = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else lengths[0]
+            return f"Complete the strings, which have {sizes} characters."
+    if 0 in shape:
+        return "Write the file again, with boards."
+    if len(shape) == 4 and shape[1:] == (10, 9, 9):
+        return "Put the digits last, with array.transpose(0, 2, 3, 1)."
+    if len(shape) > 1 and 2 in shape[:2]:  # perhaps puzzles and solutions
+        pair = ("array[:, 0]", "array[:, 1]") if shape[1] == 2 else ("array[0]", "array[1]")
+        return (
+            "Puzzles and solutions go into arrays of their own: numpy.savez(FILE, "
+            f"quizzes={pair[0]}, solutions={pair[1]})."
+        )
+    return (
+        "Reshape it, or make it of text with numpy.array([[int(c) for c in row] for row in text])."
     )
 
 
@@ -155,28 +194,45 @@ def _is_one_hot(array: np.ndarray) -> bool:
 
 def _from_strings(array: np.ndarray, where: str) -> np.ndarray | None:
     """From strings of 81, 9 or one character; None if they are not."""
-    if array.dtype.kind == "U" and not all(map(str.isascii, array.flat)):
+    if array.dtype.kind == "U":
         array = np.array(list(map(plain, array.flat))).reshape(array.shape)
-    try:
-        data = np.atleast_1d(np.ascontiguousarray(array.astype("S")))
-    except UnicodeEncodeError:
-        data = np.atleast_1d(np.char.encode(array, "ascii", "replace"))
+        _check_ascii(array, where)
+    data = np.atleast_1d(np.ascontiguousarray(array.astype("S")))
     single = data.size * data.itemsize == 81
     if not single and data.size * data.itemsize != 81 * len(data):
         return None
     characters = data.view(np.uint8).reshape(-1, 9, 9)
     boards = CELLS[characters]
     right = boards < 10
-    Collection(where, boards).check_cells(
-        right,
-        "" if right.all() else f"the character {chr(characters[~right][0])!r}",
-        f"a digit, or one of {' '.join(BLANKS)} - if blank",
-    )
+    wrong = "" if right.all() else chr(characters[~right][0])
+    found = "no character" if wrong == "\0" else f"the character {wrong!r}"
+    Collection(where, boards).check_cells(right, found, _REQUIRED)
     return boards
 
 
-def _from_numbers(boards: np.ndarray, where: str, shifted: bool) -> np.ndarray:
+def _check_ascii(array: np.ndarray, where: str) -> None:
+    for number, text in enumerate(array.flat):
+        if not text.isascii():
+            wrong = next(c for c in text if not c.isascii())
+            raise ValueError(
+                f"{where}: string {number} (counted from 0) has the character {wrong!r}. Required: "
+                f"{_REQUIRED}. Correct or remove it."
+            )
+
+
+def _from_numbers(boards: np.ndarray, where: str, shifted: bool, blanks: bool) -> np.ndarray:
     """From digits `[N, 9, 9]`, where 0, −1 or NaN is a blank, or from HRM's tokens."""
+    if boards.dtype.kind == "f" and np.nanmax(boards) <= 1 and (boards % 1 != 0).any():
+        raise ValueError(
+            f"{where}: found digits scaled to {np.nanmin(boards):.3g} to {np.nanmax(boards):.3g}. "
+            "Required: digits, 0 for a blank. Scale them back: (9 * array).round() if a blank is "
+            "0, (9 * array + 4.5).round() if it is -0.5."
+        )
+    if not blanks and boards.min() == 0 and boards.max() == 8:
+        raise ValueError(
+            f"{where}: found solutions of the numbers 0 to 8. Required: digits 1 to 9. Add 1 to "
+            "them."
+        )
     least = int(shifted)
     blank = np.zeros_like(boards, bool) if shifted else (boards == -1) | (boards != boards)
     right = blank | ((boards >= least) & (boards <= 9 + least) & (boards % 1 == 0))
@@ -190,6 +246,11 @@ def _from_numbers(boards: np.ndarray, where: str, shifted: bool) -> np.ndarray:
 
 def _from_one_hot(boards: np.ndarray, where: str, blanks: bool) -> np.ndarray:
     """From one-hot `[N, 9, 9, 9]`, all zeros for a blank, or `[N, 9, 9, 10]`, whose first is it."""
+    if _is_transposed(boards):
+        raise ValueError(
+            f"{where}: found one-hot [N, 9, 9, 9] whose second axis is the digit. Required: (row, "
+            "column, digit). Put the digits last, with array.transpose(0, 2, 3, 1)."
+        )
     ones = (boards == 1).sum(axis=-1)
     right = ((boards == 0) | (boards == 1)).all(axis=-1) & (ones <= 1)
     ten = boards.shape[-1] == 10
@@ -200,3 +261,16 @@ def _from_one_hot(boards: np.ndarray, where: str, blanks: bool) -> np.ndarray:
     )
     digits = np.argmax(boards, axis=-1) + (0 if ten else ones)
     return digits.astype(np.uint8)
+
+
+def _is_transposed(boards: np.ndarray) -> bool:
+    """Whether boards are Sudokus only if the digit is the second axis; the first ones tell."""
+    first = boards[:256]
+    if first.shape[1:] != (9, 9, 9):
+        return False
+    return not _has_boxes(first) and _has_boxes(first.transpose(0, 2, 3, 1))
+
+
+def _has_boxes(boards: np.ndarray) -> bool:
+    """Whether every digit is at most once in each box."""
+    return bool((boards.reshape(-1, 3, 3, 3, 3, 9).sum(axis=(2, 4)) <= 1).all())

@@ -1,6 +1,7 @@
 """A file of Sudokus in any of the forms of this package."""
 
 import json
+import re
 
 import numpy as np
 
@@ -55,11 +56,13 @@ def _read_lines(text: str) -> list[Found]:
     try:
         return read_lines(text)
     except ValueError as error:
-        raise ValueError(f"{error}{_if_json(text)}") from error
+        raise ValueError(f"{error}{_if_other(text)}") from error
 
 
-def _if_json(text: str) -> str:
-    """What to add for people whose text looks like JSON and is not."""
+def _if_other(text: str) -> str:
+    """What to add for people whose text is a web page, or looks like JSON and is not."""
+    if re.search(r"<(?:!doctype html|html|table|td)\b", text, re.IGNORECASE):
+        return " It is a web page. Copy the Sudoku out of it, as text."
     if text.lstrip().startswith(("{", "[{", "[[")):
         try:
             json.loads(text)
