@@ -71,12 +71,12 @@ def _run(options: argparse.Namespace) -> int:
         if (value := getattr(options, name)) < least:
             raise ValueError(f"--{name}={value} must be at least {least}.")
     puzzle = PUZZLES[options.task]
-    boards, origin = puzzle.load(options.file, **_signs(options, puzzle))
+    boards, origin, names = puzzle.load(options.file, **_signs(options, puzzle))
     if 0 < options.first < len(boards):
         boards, origin = boards[: options.first], f"the first {options.first} of {origin}"
     print(f"puzzles   {origin}", flush=True)
-    for number, board in enumerate(boards, 1):
-        puzzle.check_solvable(board, f"{puzzle.name} {number} of {len(boards)}")
+    for board, name in zip(boards, names, strict=False):
+        puzzle.check_solvable(board, name)
     workdir = options.workdir or (epath.Path() if options.weights else latest_run(puzzle.name))
     chosen = (options.checkpoint, options.use, options.weights, options.heads)
     network = load_network(workdir, puzzle.name, *chosen)

@@ -46,7 +46,7 @@ def load(path, **sizes):
 
 def solved(path):
     """Numbers of the boards that `solve` reads, and the line that it prints."""
-    boards, origin = PUZZLES["sudoku"].load(str(path))
+    boards, origin, _ = PUZZLES["sudoku"].load(str(path))
     return [int(np.flatnonzero((b == INPUTS).all((1, 2)))[0]) for b in boards], origin
 
 

@@ -109,7 +109,7 @@ def test_mazes_of_public_places(text, moves, shape):
 def test_it_is_said_how_a_drawing_was_read(tmp_path):
     path = tmp_path / "maze.txt"
     path.write_text(MOVES["a frame"][0])
-    boards, origin = PUZZLES["maze"].load(str(path))
+    boards, origin, _ = PUZZLES["maze"].load(str(path))
     assert boards[0].shape == (5, 7)
     assert origin.splitlines()[1].split(None, 2)[2] == (
         "5×7 cells; a frame around one character for each cell; walls # + - |, free space, start "
@@ -123,7 +123,7 @@ def test_given_signs(tmp_path):
     with pytest.raises(ValueError, match=r"maze.txt, line 1, column 2: 'y' is not .* --walls=y"):
         PUZZLES["maze"].load(str(path))
     signs = {"walls": "y", "free": "~", "start": "i", "goal": "o"}
-    ((tokens,), _) = PUZZLES["maze"].load(str(path), **signs)
+    ((tokens,), *_) = PUZZLES["maze"].load(str(path), **signs)
     np.testing.assert_array_equal(tokens, [[2, 0, 1, 3], [1, 1, 1, 1]])
     with pytest.raises(ValueError, match="'y' is given two meanings"):
         PUZZLES["maze"].load(str(path), walls="y", free="y")
@@ -138,7 +138,7 @@ COLOURS = np.array([[0, 0, 0], [255, 255, 255], [0, 200, 0], [220, 0, 0]], np.ui
 def test_a_picture(tmp_path, mode, side):
     pixels = COLOURS[IMAGE].repeat(side, 0).repeat(side, 1)
     Image.fromarray(pixels).convert(mode).save(tmp_path / "maze.png")
-    ((tokens,), origin) = PUZZLES["maze"].load(str(tmp_path / "maze.png"))
+    ((tokens,), origin, _) = PUZZLES["maze"].load(str(tmp_path / "maze.png"))
     np.testing.assert_array_equal(tokens, IMAGE)
     assert ("a pixel" if side == 1 else "10×10 pixels") in origin
 
@@ -153,7 +153,7 @@ def test_a_picture_that_was_edited(tmp_path, form):
         page.paste(image, (5, 9))
         image = page
     image.save(tmp_path / "maze.png", "JPEG" if form == "JPEG" else "PNG")
-    ((tokens,), _) = PUZZLES["maze"].load(str(tmp_path / "maze.png"))
+    ((tokens,), *_) = PUZZLES["maze"].load(str(tmp_path / "maze.png"))
     np.testing.assert_array_equal(tokens, IMAGE)
 
 
@@ -162,7 +162,7 @@ def test_an_open_board_of_pixels_is_not_taken_for_a_blurred_one(tmp_path):
     board[::9, ::7] = 0
     board[3, 3], board[30, 31] = 2, 3
     Image.fromarray(COLOURS[board]).save(tmp_path / "maze.png")
-    ((tokens,), _) = PUZZLES["maze"].load(str(tmp_path / "maze.png"))
+    ((tokens,), *_) = PUZZLES["maze"].load(str(tmp_path / "maze.png"))
     np.testing.assert_array_equal(tokens, board)
 
 
@@ -174,7 +174,7 @@ OPENINGS = np.array([[0, 2, 0, 0], [0, 1, 1, 0], [0, 0, 3, 0]])
 def test_openings_of_an_array(tmp_path, dtype, walls):
     array = (OPENINGS > 0) == (walls == 0)
     np.save(tmp_path / "maze.npy", array if dtype is bool else 255 * array.astype(np.uint8))
-    ((tokens,), _) = PUZZLES["maze"].load(str(tmp_path / "maze.npy"))
+    ((tokens,), *_) = PUZZLES["maze"].load(str(tmp_path / "maze.npy"))
     np.testing.assert_array_equal(tokens, OPENINGS)
 
 
@@ -193,7 +193,7 @@ def test_openings_of_an_array(tmp_path, dtype, walls):
 )
 def test_an_array(tmp_path, array):
     np.save(tmp_path / "maze.npy", array)
-    ((tokens,), _) = PUZZLES["maze"].load(str(tmp_path / "maze.npy"))
+    ((tokens,), *_) = PUZZLES["maze"].load(str(tmp_path / "maze.npy"))
     np.testing.assert_array_equal(tokens, IMAGE)
 
 
@@ -304,9 +304,11 @@ def test_verdicts_for_people():
     assert not solved and text.startswith("not the shortest path")
     answer[1, 1] = PATH
     assert kind.judge(tokens, answer).text.startswith("not solved: it goes through a wall")
-    kind.check_solvable(tokens, "maze 1 of 1")
-    with pytest.raises(ValueError, match="maze 1 of 1 has no solution.* reaches 1 of the 2 open"):
-        kind.check_solvable(kind.read("S#G\n", "")[0], "maze 1 of 1")
+    kind.check_solvable(tokens, "a")
+    with pytest.raises(
+        ValueError, match=r"a has no solution.*\(row 1, column 1\).* 1 of the 2 open.*column 3\)"
+    ):
+        kind.check_solvable(kind.read("S#G\n", "")[0], "a")
 
 
 def test_the_path_is_shown_where_the_puzzle_is_free():

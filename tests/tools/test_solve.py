@@ -68,7 +68,12 @@ def test_standard_input_and_colours(maze_run, monkeypatch, capsys):
     ("task", "text", "more", "message"),
     [
         ("sudoku", "." * 81, [], "is a run on maze, not on sudoku"),
-        ("maze", "S#G\n", [], "maze 1 of 1 has no solution: from the start"),
+        (
+            "maze",
+            MAZE + "\nS#G\n",
+            [],
+            "puzzle.txt: the maze that begins in line 5 has no solution: from the start",
+        ),
         ("maze", "S.\n", [], "no goal"),
         ("sudoku", "55" + "." * 79, [], "contradicts itself"),
         ("maze", MAZE, ["--votes=0"], "--votes=0 must be at least 1"),

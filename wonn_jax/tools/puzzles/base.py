@@ -22,10 +22,16 @@ class Verdict(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """Boards from files, each `[H, W]` tokens, and a line for people that says where they stood."""
+    """Boards from files.
+
+    boards: `[H, W]` tokens each.
+    origin: where they stood and how they were read, for people.
+    names: of each, with its file, for messages.
+    """
 
     boards: list[np.ndarray]
     origin: str
+    names: list[str]
 
 
 class Puzzle(abc.ABC):

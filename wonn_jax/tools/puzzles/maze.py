@@ -47,15 +47,19 @@ class MazePuzzle(Puzzle):
         more = [f"{len(count) - 4} other forms"] if len(count) > 4 else []
         origin = f"{len(readings)} of {name_of(file)}"
         lines = f"\n{'read as':10}".join([origin, *hows, *more])
-        return Loaded([reading.tokens for reading in readings], lines)
+        return Loaded(
+            [reading.tokens for reading in readings], lines, [grid.name for grid in grids]
+        )
 
     def check_solvable(self, tokens: np.ndarray, name: str) -> None:
         found = search_maze(tokens)
         if found.moves < 0:
-            open_cells, reached = int((tokens != WALL).sum()), int(found.reached.sum())
+            start, goal = (np.argwhere(tokens == token)[0] + 1 for token in (START, GOAL))
             raise ValueError(
-                f"{name} has no solution: from the start, a breadth-first search reaches "
-                f"{reached} of the {open_cells} open cells, and the goal is not among them."
+                f"{name} has no solution: from the start (row {start[0]}, column {start[1]}), a "
+                f"breadth-first search reaches {int(found.reached.sum())} of the "
+                f"{int((tokens != WALL).sum())} open cells, and the goal (row {goal[0]}, column "
+                f"{goal[1]}) is not among them."
             )
 
     def judge(self, tokens: np.ndarray, classes: np.ndarray) -> Verdict:

@@ -36,7 +36,8 @@ class SudokuPuzzle(Puzzle):
         origins = [_origin(x) for x in found]
         if len(found) > 4:
             origins = [f"{len(boards)} of {len(found)} files in {file}"]
-        return Loaded(boards, "; ".join(origins))
+        names = [collection.name(i) for collection in found for i in range(len(collection))]
+        return Loaded(boards, "; ".join(origins), names)
 
     def check_solvable(self, tokens: np.ndarray, name: str) -> None:
         if count_completions(tokens) == 0:

@@ -27,6 +27,11 @@ class Grid:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     @property
+    def name(self) -> str:
+        """The maze, for messages."""
+        return f"{self.where}: the maze {self.begins}" if self.line else self.where
+
+    @property
     def begins(self) -> str:
         return f"that begins in line {self.line}" if self.line else "there"
 
