@@ -223,6 +223,20 @@ FORMS = {
         "\n".join(",".join(f'"{c}"' for c in x) for x in rows(with_blank(GIVEN, " "))),
         ONE,
     ),
+    "csv, an empty row": (
+        "\n".join(",".join(x).replace(".", "") for x in rows(GIVEN[:18] + "." * 9 + GIVEN[27:])),
+        [(GIVEN[:18] + "." * 9 + GIVEN[27:], None)],
+    ),
+    "csv, the first row empty, and some at the end": (
+        "\n".join(";".join(x).replace(".", "") for x in rows("." * 9 + GIVEN[9:] + "." * 18)),
+        [("." * 9 + GIVEN[9:], None)],
+    ),
+    "csv, named columns": (
+        ",".join(f'"c{k}"' for k in range(9))
+        + "\n"
+        + "\n".join(",".join(x).replace(".", "") for x in rows(GIVEN)),
+        ONE,
+    ),
     "csv, comma at the end": (
         "\n".join(",".join(x) + "," for x in rows(with_blank(GIVEN, "0"))),
         ONE,
@@ -428,6 +442,7 @@ def test_several_digits_in_a_cell_are_the_marks_of_all_open_cells_or_wrong(text,
         (f"1,{GIVEN}\n2,{SHORT}\n", "x, line 2 has 80 cells"),
         (f"1,{SHORT},{SOLVED}\n2,{GIVEN},{SOLVED}", "x, line 1 has 80 cells"),
         (f"<p>{GIVEN}</p>\n<p>{SHORT}</p>", "x, line 2 has 80 cells"),
+        (f"{GIVEN};{SOLVED}\n5,3007E+80;5,34678912672195E+80", "line 2: found 5,3007E.80, a numb"),
     ],
 )
 def test_a_damaged_sudoku_among_others_is_not_left_out(text, message):

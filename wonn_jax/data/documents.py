@@ -143,7 +143,7 @@ def documents(file: str) -> list[Document]:
         return [document]
     found = [Document(f"{file}/{x.name}", x) for x in members(folder) if x.is_file()]
     if not found:
-        raise ValueError(f"{file} holds no files.")
+        raise ValueError(f"{file} holds no files. Give a file, or a folder with files.")
     return found
 
 
@@ -217,7 +217,7 @@ def encoding_of(head: bytes, where: str) -> str:
     if control := _CONTROL.search(head):
         raise ValueError(
             f"{where} is not text: byte {control.start()} is {control[0][0]}. Required: text, in "
-            "UTF-8 for example."
+            "UTF-8 for example. Give another file, or export its content as text."
         )
     return "utf-8-sig"
 
@@ -235,4 +235,6 @@ def decode(data: bytes, where: str) -> str:
         if encoding == "utf-8-sig" and not _CONTROL.search(data):
             return data.decode("cp1252", errors="replace")
         seems = "" if encoding == "utf-8-sig" else f", nor {encoding.upper()}, as which it begins"
-        raise ValueError(f"{where} is not UTF-8 text{seems} ({error.reason}).") from error
+        raise ValueError(
+            f"{where} is not UTF-8 text{seems} ({error.reason}). Save it again, as UTF-8."
+        ) from error

@@ -87,7 +87,7 @@ def _parts(folder: Place, where: str) -> list[Part]:
             return [_with_labels(Document(f"{where}/{name}", files[name]))]
     kept = [x for x in files.values() if not _ABOUT.fullmatch(x.name)] or list(files.values())
     if not kept:
-        raise ValueError(f"{where} holds no files of examples.")
+        raise ValueError(f"{where} holds no files of examples. Give a folder with files.")
     return [Part(Document(f"{where}/{x.name}", x)) for x in kept]
 
 

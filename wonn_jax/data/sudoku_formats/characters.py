@@ -1,5 +1,6 @@
 """Characters of Sudokus: those of a cell, and others that mean the same."""
 
+import re
 import unicodedata
 
 import numpy as np
@@ -62,4 +63,16 @@ def wrong_character(number: int, character: str, place: str = "column") -> str:
     return (
         f", {place} {number}: {character!r} is not a cell of a Sudoku. Required: a digit, or one "
         "of . 0 _ * x ? - if blank. Correct the character."
+    )
+
+
+SPREADSHEET = re.compile(r"\b\d[.,]?\d*E\+[78]\d\b", re.IGNORECASE)
+"""81 digits as spreadsheets write them, of which they keep 15: 5.30070000600195E+80."""
+
+
+def spreadsheet_number(text: str) -> str:
+    """What to say of such a number, after the name of the line."""
+    return (
+        f": found {text}, a number of which a spreadsheet has lost most digits. Required: 81 "
+        "cells. Export the table again, with its columns formatted as text."
     )

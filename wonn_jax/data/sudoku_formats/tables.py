@@ -10,7 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from wonn_jax.data.documents import Document, encoding_of
-from wonn_jax.data.sudoku_formats.characters import BLANKS, CELLS, plain, wrong_character
+from wonn_jax.data.sudoku_formats.characters import (
+    BLANKS,
+    CELLS,
+    SPREADSHEET,
+    plain,
+    spreadsheet_number,
+    wrong_character,
+)
 from wonn_jax.data.sudoku_formats.collection import Collection
 from wonn_jax.data.sudoku_formats.text import ANSWER
 from wonn_jax.data.sudoku_formats.trees import PUZZLE
@@ -183,11 +190,8 @@ def _digits(
         raise _NotInEveryLine
     bad = next(k for k, x in enumerate(texts) if not _SUDOKU.fullmatch(x))
     place, text = f"{where}, line {numbers[bad]}, column {layout.header[column]!r}", texts[bad]
-    if re.fullmatch(r"\d[.,]?\d*E\+\d+", text, re.IGNORECASE):
-        raise ValueError(
-            f"{place}: found {text!r}, a number as spreadsheets write it. Required: 81 cells. "
-            "Export the table again, with this column formatted as text."
-        )
+    if SPREADSHEET.fullmatch(text):
+        raise ValueError(place + spreadsheet_number(text))
     if len(text) == 81 and (wrong := _WRONG.search(text)):
         raise ValueError(place + wrong_character(wrong.start() + 1, wrong[0], "character"))
     raise ValueError(

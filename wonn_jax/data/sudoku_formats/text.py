@@ -10,7 +10,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from wonn_jax.data.sudoku_formats.characters import BLANKS, plain, wrong_character
+from wonn_jax.data.sudoku_formats.characters import (
+    BLANKS,
+    SPREADSHEET,
+    plain,
+    spreadsheet_number,
+    wrong_character,
+)
 
 Cells = list[int]
 """The 81 cells of a Sudoku, row by row, 0 for a blank."""
@@ -122,6 +128,8 @@ def _parse_line(number: int, line: str, dashes: bool, bars: bool) -> list[_Line]
     if not _RUN.search(line):  # HoDoKu has a plus before digits that were filled in
         unmarked = re.sub(r"\+(?=[1-9._*xX?])", "", line)
         line = unmarked if _RUN.search(unmarked) else line
+    if match := SPREADSHEET.search(line):
+        raise ValueError(f", line {number}{spreadsheet_number(match[0])}")
     _check_rest(number, _RUN.sub("", line), alone=True)
     runs = [m for m in _RUN.finditer(line) if set(m[0]) - set("-~")]
     only = re.sub(rf"[{_SEPARATORS}]", "", line)  # cells, if the line has nothing else
@@ -139,7 +147,8 @@ def _parse_line(number: int, line: str, dashes: bool, bars: bool) -> list[_Line]
     core = re.sub(rf"[{_SEPARATORS.replace('+=', '')}]", "", rest)
     if not dashes and re.search(r"\d", core):
         rest = re.sub(r"[.:'*+|]*-{3,}[-.:'*+|]*", " | ", rest)
-    if not core and not (rest.count("|") > 8 and _split(number, rest, dashes)):
+    empty = re.fullmatch(r"\s*([,;\t])(\s*\1){7,8}\s*", rest) or rest.count("|") > 8
+    if not core and not (empty and _split(number, rest, dashes)):
         return found
     if _is_frame(core, dashes and not bars):
         return [*found, _Line(number, "frame")]
@@ -188,8 +197,9 @@ def _is_title(line: str) -> bool:
     line = re.sub(r"\bu(?=[1-9]\b)", "", line)  # before digits that a player placed
     letters = sum(c.isalpha() and c not in "xX" for c in line)
     cells = sum(c in "123456789" + BLANKS for c in line)
-    names = {x.strip() for x in line.split(",")}  # of columns
-    return bool(re.search(r"[^\W\d_xX]{3}", line)) or letters > cells or len(names) > 80
+    fields = {x.strip(" \"'") for x in re.split("[,;\t]", line)}
+    names = len(fields) > 8 and all(re.fullmatch(r"[A-Za-z]+_?\d+|", x) for x in fields)
+    return bool(re.search(r"[^\W\d_xX]{3}", line)) or letters > cells or names
 
 
 def _is_frame(core: str, dashes: bool) -> bool:
@@ -328,7 +338,8 @@ class _Boards:
             last = f" before line {end}, which is none" if end else ", and there is no more"
             raise ValueError(
                 f": the Sudoku that begins in line {first} has {number} row{'s' * (number > 1)} of "
-                f"nine cells{last}. Required: nine rows."
+                f"nine cells{last}. Required: nine rows. Add those that are missing, or put # "
+                "before lines that are no rows."
             )
         for k in range(0, len(rows), 9):
             lines = [line for line, _, _ in rows[k : k + 9]]
@@ -346,7 +357,7 @@ class _Boards:
         if not self.found:
             raise ValueError(
                 " holds 0 cells. Required: 81 for each Sudoku, in one line or in nine lines of "
-                "nine, with . or 0 for blanks."
+                "nine, with . or 0 for blanks. Give a file with a Sudoku."
             )
         kept: list[Found] = []
         for board, marked in zip(self.found, self._marked, strict=True):
@@ -414,7 +425,11 @@ def _unlabelled(
     """Rows without a line of column labels, labels of rows, and separators at the ends."""
     labels = [tuple(map(str, range(a, a + 9))) for a in (0, 1)]
     if len(rows) % 9:
-        rows = [x for x in rows if x[2][-9:] not in labels and any(x[2])]
+        rows = [x for x in rows if x[2][-9:] not in labels]
+    while len(rows) % 9 and rows and not any(rows[-1][2]):  # what spreadsheets add
+        rows = rows[:-1]
+    if len(rows) % 9:
+        rows = [x for x in rows if any(x[2])]
     wide = [x[2] for x in rows if len(x[2]) == 10]
     if len(wide) == len(rows) and all(
         tuple(x[0] for x in wide[k : k + 9]) in labels for k in range(0, len(wide), 9)

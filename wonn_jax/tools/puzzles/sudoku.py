@@ -42,7 +42,8 @@ class SudokuPuzzle(Puzzle):
     def check_solvable(self, tokens: np.ndarray, name: str) -> None:
         if count_completions(tokens) == 0:
             raise ValueError(
-                f"{name} has no solution: a search finds no completion of its given digits."
+                f"{name} has no solution: a search finds no completion of its given digits. "
+                "Required: a Sudoku with a solution. Compare its digits with where it comes from."
             )
 
     def judge(self, tokens: np.ndarray, classes: np.ndarray) -> Verdict:
@@ -117,7 +118,10 @@ def _checked(found: Collection) -> list[np.ndarray]:
     if wrong.any():
         first = int(np.argmax(wrong))
         conflict = _conflict(found.inputs[first])
-        raise ValueError(f"{found.name(first)} contradicts itself: {conflict}.")
+        raise ValueError(
+            f"{found.name(first)} contradicts itself: {conflict}. Required: every digit at most "
+            "once in a row, column and box. Correct or remove this Sudoku."
+        )
     sudoku.check(found)
     return list(found.inputs.astype(np.int32))
 
