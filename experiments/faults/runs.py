@@ -85,6 +85,8 @@ _DIGITS = {
     "model.steps": 2,
     "eval.examples": 32,
     "devices.cpu_devices": 1,
+    "optimizer.schedule": "constant",
+    "optimizer.warmup": "never",
 }
 KINDS = {
     "mazes": Kind("maze_hard", _MAZES),
