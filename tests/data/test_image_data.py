@@ -252,15 +252,28 @@ TRAIN = examples(10)[0]
         (TRAIN[0][:, :28], TRAIN[1], r"\[17, 28, 32, 3\].*\[N, 32, 32, 3\]"),
         (TRAIN[0][..., :1], TRAIN[1], r"\[17, 32, 32, 1\]"),
         (TRAIN[0], TRAIN[1][:-1], "17 images and 16 labels"),
-        (TRAIN[0], TRAIN[1] + 1, r"label 10 \(\d of 17 .*0 to 9.*config.data.classes"),
-        (TRAIN[0], TRAIN[1].astype(float), "labels float64"),
+        (TRAIN[0], TRAIN[1] + 1, r"label 10 \(\d of 17 .*0 to 9.*labels - 1"),
+        (TRAIN[0], TRAIN[1] * 2, r"label 1\d \(.*0 to 9.*config.data.classes"),
+        (TRAIN[0], TRAIN[1] - 1, r"label -1 \(.*0 to 9.*Leave out"),
+        (TRAIN[0], TRAIN[1].astype(float), r"labels float64.*astype\(numpy.int32"),
+        (TRAIN[0], TRAIN[1] + 0.5, "labels float64.*in place of fractions"),
+        (TRAIN[0], np.eye(10)[TRAIN[1]], r"labels float64.*one-hot.*argmax\(1\)"),
+        (TRAIN[0], np.eye(10)[TRAIN[1]].T, r"labels float64.*one-hot.*argmax\(0\)"),
+        (TRAIN[0] / 255, TRAIN[1], r"float64 .*\(255 \* images\)\.round"),
+        (TRAIN[0] // 255, TRAIN[1], r"values 0 to 1\. Required: 0 to 255\. Multiply"),
+        (np.where(TRAIN[0] > 9, TRAIN[0], np.nan), TRAIN[1], "float64 .*nan_to_num"),
+        (TRAIN[0].transpose(0, 3, 1, 2), TRAIN[1], r"transpose\(0, 2, 3, 1\)"),
+        (TRAIN[0].transpose(1, 2, 3, 0), TRAIN[1], r"transpose\(3, 0, 1, 2\)"),
+        (TRAIN[0][0], TRAIN[1][:1], r"\[32, 32, 3\].*images\[None\]"),
+        (TRAIN[0].repeat(2, 1), TRAIN[1], r"\[17, 64, 32, 3\].*resize\(\(32, 32\)\)"),
+        (np.array(list(TRAIN[0]) + [None], object)[:17], TRAIN[1], "holds Python objects"),
         (TRAIN[0][:0], TRAIN[1][:0], "no image"),
         (TRAIN[0], np.where(TRAIN[1] == 3, 4, TRAIN[1]), r"labels \[3\] \(1 of 10"),
     ],
 )
 def test_npz_of_another_kind_is_refused(tmp_path, images_, labels, message):
     folder = write_npz(tmp_path, (images_, labels), TRAIN)
-    with pytest.raises(ValueError, match=f"{folder / 'train.npz'}: .*{message}"):
+    with pytest.raises(ValueError, match=f"{folder / 'train.npz'}[:,] .*{message}"):
         load_cifar(folder)
 
 
@@ -276,14 +289,34 @@ def test_more_classes_configured_than_occur_is_an_error_of_training_only(tmp_pat
 def test_a_damaged_npz_is_refused(tmp_path, content):
     file = write_npz(tmp_path, *examples(10)) / "train.npz"
     file.write_bytes(file.read_bytes()[:2000] if content is None else content)
-    with pytest.raises(ValueError, match=f"{file} cannot be read.*Required: a whole .npz"):
+    with pytest.raises(
+        ValueError, match=f"{file} cannot be read.*Required: a whole file of numbers"
+    ):
         load_cifar(tmp_path)
 
 
 def test_an_npz_without_labels_is_refused(tmp_path):
     np.savez(tmp_path / "train.npz", image=TRAIN[0])
-    with pytest.raises(ValueError, match="train.npz lacks an array: .*label.*numpy.savez"):
+    with pytest.raises(
+        ValueError, match="train.npz: found image. Required: image and label.*numpy.savez"
+    ):
         load_cifar(tmp_path)
+
+
+def test_files_that_are_no_npz_are_named(tmp_path):
+    file = write_npz(tmp_path, *examples(10)) / "train.npz"
+    with pytest.raises(ValueError, match=f"is one file.*data.path={tmp_path}$"):
+        load_cifar(file)
+    with open(file, "wb") as stream:
+        np.save(stream, TRAIN[0])
+    with pytest.raises(ValueError, match="train.npz: found no names of arrays. Required: image"):
+        load_cifar(tmp_path)
+    for name in ("train.npz", "cifar-10-python.tar.gz"):
+        (tmp_path / "train.npz").unlink(missing_ok=True)
+        (tmp_path / "test.npz").unlink(missing_ok=True)
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\nsize 1\n")
+        with pytest.raises(ValueError, match=f"{name} is a pointer of Git LFS.*git lfs pull"):
+            load_cifar(tmp_path)
 
 
 def test_a_missing_npz_is_named(tmp_path):

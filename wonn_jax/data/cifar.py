@@ -10,7 +10,6 @@ import shutil
 import tarfile
 import urllib.request
 import uuid
-import zipfile
 import zlib
 
 import numpy as np
@@ -18,6 +17,7 @@ import tensorflow_datasets as tfds
 
 from wonn_jax.config import register
 from wonn_jax.data import images, source
+from wonn_jax.data.documents import check_fetched
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,9 +146,12 @@ def load(
     source.check_request(name, split, 1, 1)
     pictures, labels, where = _read(name, os.fspath(path) or _prepared(name, data_dir), split)
     if pictures.shape[1:] != _SHAPE or pictures.dtype != np.uint8:
+        way = images.conversion(pictures)
+        if pictures.shape[3:] == (3,) and pictures.dtype == np.uint8:
+            way = "Resize them, with PIL.Image.fromarray(image).resize((32, 32))."
         raise ValueError(
             f"{where}: found images {pictures.dtype} {list(pictures.shape)}. Required: uint8 "
-            f"[N, 32, 32, 3], 0 to 255. {images.conversion(pictures)} Or take the original archive."
+            f"[N, 32, 32, 3], 0 to 255. {way} Or take the original archive."
         )
     names = ORIGINALS[name].classes
     if len(names) != classes:
@@ -159,7 +162,7 @@ def load(
         raise ValueError(
             f"{where}: no image has one of the labels {missing[:10]} ({len(missing)} of {classes} "
             "classes never occur). Required: every class in training. Set --config.data.classes "
-            "to the number of classes of the data, or take the whole data set."
+            "to the number of classes of the data, number them from 0, or take the whole data set."
         )
     return result
 
@@ -167,6 +170,11 @@ def load(
 def _read(name: str, path: str, split: str) -> tuple[np.ndarray, np.ndarray, str]:
     """Images and labels at `path`, and the file or folder that they come from."""
     original = ORIGINALS[name]
+    if path.endswith(".npz") and os.path.isfile(path):
+        raise ValueError(
+            f"{path} is one file. Required: the folder of train.npz and test.npz. Use "
+            f"--config.data.path={os.path.dirname(path) or '.'}"
+        )
     if os.path.isfile(path):
         return _read_original(name, path, split)
     if os.path.isfile(os.path.join(path, "dataset_info.json")):
@@ -195,27 +203,17 @@ def _read_npz(file: str) -> tuple[np.ndarray, np.ndarray, str]:
             f"{file} is not there. Required: a folder with train.npz and test.npz. Write it with "
             "numpy.savez(file, image=images, label=labels)."
         )
-    try:
-        with np.load(file) as arrays:
-            return arrays["image"], arrays["label"], file
-    except KeyError as error:
+    arrays = source.read_arrays(file)
+    names = list(arrays) if isinstance(arrays, np.lib.npyio.NpzFile) else []
+    if not isinstance(arrays, np.lib.npyio.NpzFile) or not {"image", "label"} <= {*names}:
         raise ValueError(
-            f"{file} lacks an array: {error.args[0]}. Required: image and label. Write it with "
-            "numpy.savez(file, image=images, label=labels)."
-        ) from error
-    except (
-        ValueError,
-        EOFError,
-        OSError,
-        TypeError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ValueError(
-            f"{file} cannot be read: {error}. Required: a whole .npz file of numbers. Copy or "
-            "write it again."
-        ) from error
+            f"{file}: found {', '.join(names) or 'no names of arrays'}. "
+            "Required: image and label. Write it with numpy.savez(file, image=images, "
+            "label=labels)."
+        )
+    with arrays:
+        pictures, labels = (source.read_member(arrays, x, file) for x in ("image", "label"))
+    return pictures, labels, file
 
 
 def _read_records(name: str, folder: str, split: str) -> tuple[np.ndarray, np.ndarray, str]:
@@ -259,6 +257,8 @@ def _contents(place: str, wanted: set[str]) -> dict[str, bytes]:
             with open(os.path.join(place, name), "rb") as file:
                 contents[name] = file.read()
         return contents
+    with open(place, "rb") as file:
+        check_fetched(file.read(64), place)
     try:
         with tarfile.open(place, "r:gz") as archive:
             for member in archive:

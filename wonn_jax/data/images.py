@@ -183,7 +183,13 @@ def _check_arrays(images: np.ndarray, labels: np.ndarray, classes: int, where: s
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{where}: found labels {labels.dtype} {list(labels.shape)}. Required: integers [N]. "
-            f"{label_conversion(labels)}"
+            f"{label_conversion(labels, len(images))}"
+        )
+    if len(images) and images.max() <= 1:
+        raise ValueError(
+            f"{where}: found images of the values {images.min()} to {images.max()}. Required: 0 to "
+            "255. Multiply images of 0 and 1 by 255; write those of floating-point numbers again, "
+            "with (255 * images).round().astype(numpy.uint8)."
         )
     if len(images) != len(labels):
         raise ValueError(
@@ -195,10 +201,15 @@ def _check_arrays(images: np.ndarray, labels: np.ndarray, classes: int, where: s
     wrong = (labels < 0) | (labels >= classes)
     if wrong.any():
         first = int(np.argmax(wrong))
+        if labels.min() < 0:
+            way = "Leave out the examples without a class, which a negative label often marks."
+        elif labels.min() == 1 and labels.max() == classes:
+            way = "Number the classes from 0, with labels - 1."
+        else:
+            way = "Set --config.data.classes to the number of classes of the data."
         raise ValueError(
             f"{where}: example {first} has label {labels[first]} ({int(wrong.sum())} of "
-            f"{len(labels)} labels are out of range). Required: 0 to {classes - 1}. Set "
-            "--config.data.classes to the number of classes of the data, or take other data."
+            f"{len(labels)} labels are out of range). Required: 0 to {classes - 1}. {way}"
         )
 
 
@@ -213,7 +224,9 @@ def conversion(images: np.ndarray) -> str:
         ways.append("images.astype(numpy.uint8) * 255")
     elif images.dtype.kind not in "iuf":
         ways.append("numbers from 0 to 255 in place of other values")
-    elif not (low >= 0 and high <= 65535):  # NaN, too
+    elif not (np.isfinite(low) and np.isfinite(high)):
+        ways.append("finite numbers in place of NaN and infinity, such as numpy.nan_to_num(images)")
+    elif not (low >= 0 and high <= 65535):
         ways.append(
             f"(255 * (images - LOW) / (HIGH - LOW)).round().astype(numpy.uint8), where LOW and "
             f"HIGH are black and white (found: {low} to {high})"
@@ -224,23 +237,30 @@ def conversion(images: np.ndarray) -> str:
         ways.append("(255 * images).round().astype(numpy.uint8), since they go from 0 to 1")
     elif images.dtype != np.uint8:
         ways.append(("images" if whole else "images.round()") + ".astype(numpy.uint8)")
-    if images.ndim == 4 and images.shape[3] != 3 and images.shape[1] == 3:
+    if images.ndim == 4 and images.shape[2] == 3 != images.shape[3] and images.shape[1] != 3:
+        ways.append("images.transpose(3, 0, 1, 2), to put the examples first")
+    elif images.ndim == 4 and images.shape[3] != 3 and images.shape[1] == 3:
         ways.append("images.transpose(0, 2, 3, 1), to put the channels last")
     elif images.ndim == 4 and images.shape[3] == 4:
         ways.append("images[..., :3], to leave out the alpha channel")
     elif images.ndim == 2 and images.shape[1] == 3072:
         ways.append("images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), if they are as in CIFAR")
+    elif images.ndim == 3 and images.shape[2] == 3:
+        ways.append("images[None], to make a set of one image")
     elif images.ndim == 3 or (images.ndim == 4 and 1 in (images.shape[1], images.shape[3])):
         ways.append("numpy.repeat(images.reshape(N, H, W, 1), 3, axis=3), to make grey RGB")
     return f"Convert with {', and '.join(ways)}." if ways else "Put the channels last."
 
 
-def label_conversion(labels: np.ndarray) -> str:
-    """What to type to make integers `[N]` of labels of another type or shape."""
+def label_conversion(labels: np.ndarray, count: int) -> str:
+    """What to type to make integers `[N]` of labels of another type or shape, for N = `count`."""
     if labels.dtype.kind in "SUO":
         return "Number the names: labels = numpy.unique(labels, return_inverse=True)[1]."
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        return "If they are one-hot, convert with labels.argmax(1)."
+    if labels.ndim == 2 and min(labels.shape) > 1:
+        axis = int(labels.shape[0] == count)
+        return f"If they are one-hot, convert with labels.argmax({axis})."
+    if labels.dtype.kind == "f" and not (labels % 1 == 0).all():
+        return "Number the classes 0, 1, … in place of fractions and NaN."
     return "Convert with labels.reshape(-1).astype(numpy.int32)."
 
 

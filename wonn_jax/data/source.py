@@ -165,10 +165,10 @@ def _unreadable(where: str) -> Iterator[None]:
                 "numbers or strings. Write it with numpy.save(FILE, array.astype(str)), or with "
                 ".astype(int) if they are numbers."
             ) from error
-        reason = "it does not begin as one" if "allow_pickle" in str(error) else error
+        reason = "its first bytes are not those of NumPy" if "allow_pickle" in str(error) else error
         raise ValueError(
-            f"{where} cannot be read: {reason}. Required: a whole .npy file of numbers. "
-            "Copy or write it again."
+            f"{where} cannot be read: {reason}. Required: a whole file of numbers, as "
+            "numpy.save or numpy.savez write it. Copy or write it again."
         ) from error
 
 
