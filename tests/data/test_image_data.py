@@ -820,6 +820,9 @@ def test_damage_is_named_with_its_file(folders):
         ("n01\nn02\nn01\n", 3, "list names the class n01 twice, in line 1 and in line 3"),
         ("# nothing\n", 3, "list: found 0 names"),
         ("[]", 3, "list: found 0 names"),
+        ("0 n02\n2 n01\n1 n03\n", 3, "list, line 3 has the number 1 after 2.*Sort the lines"),
+        ("1 n02\n1 n01\n1 n03\n", 3, "list, line 2 has the number 1 after 1"),
+        ('{"n01": 0, "n02": 0}', 2, "list is no class list in JSON .two classes have the same"),
         ("{}", 3, "list: found 0 names"),
         (
             "n01\nn09\nn08\n",

@@ -159,7 +159,9 @@ def _class_index(text: str, file: str) -> list[images.Line]:
     """The names in JSON: a list, {"0": [folder, description], …} or {folder: 0, …}, by label."""
     try:
         found = json.loads(text)
-        if isinstance(found, dict) and all(isinstance(x, int) for x in found.values()):
+        if isinstance(found, dict) and all(type(x) is int for x in found.values()):
+            if len(set(found.values())) < len(found):
+                raise ValueError("two classes have the same label")
             found = sorted(found, key=found.__getitem__)
         elif isinstance(found, dict):
             found = [found[key] for key in sorted(found, key=int)]
@@ -184,7 +186,8 @@ def _check_count(found: int, classes: int, where: str) -> None:
 
 def _class_folders(folder: str) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+        hidden = (".", "__MACOSX")
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith(hidden))
 
 
 def _image_files(folder: str) -> list[str]:
@@ -208,6 +211,8 @@ def _image_files(folder: str) -> list[str]:
 
 
 def _found(path: str) -> str:
+    if os.path.isfile(path):
+        return "a file, which may have to be unpacked"
     if not os.path.isdir(path):
         return "nothing"
     return images.some(sorted(os.listdir(path)))

@@ -513,9 +513,19 @@ def chosen_names(lines: Sequence[Line], names: Sequence[str], where: str) -> lis
     known = set(names)
     chosen: dict[str, str] = {}
     missing: list[str] = []
+    last = -1
     for file, place, text in lines:
         words = re.split(r"[\s,;:]+", text, maxsplit=2)[:2]
-        words = words if words[0].isdecimal() else words[:1]
+        if {text, words[0]} & known or not words[0].isdecimal():
+            words = words[:1]
+        elif len(words) > 1:
+            before, last = last, int(words[0])
+            if last <= before:
+                raise ValueError(
+                    f"{file}, {place} has the number {last} after {before}. Required: numbers in "
+                    "ascending order, since labels follow the order of the lines. Sort the lines "
+                    "by them, or leave the numbers out."
+                )
         name = next((c.strip("\"'/") for c in (text, *words) if c.strip("\"'/") in known), None)
         if name is None:
             missing.append(f"{text:.40} ({place})")
