@@ -1,7 +1,10 @@
 """Files of weights: read whatever their suffix; those that cannot be are named, with the reason."""
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import struct
 import sys
 import zipfile
@@ -139,6 +142,14 @@ def test_python_objects_in_an_npz_are_left_alone(tmp_path, state):
     from_pytorch(tmp_path / "weights.npz")
     np.savez(tmp_path / "pickled.npz", model=np.array(state, object))
     refused(tmp_path / "pickled.npz", None, r"It has: model object\[\]")
+
+
+@pytest.mark.parametrize(
+    ("module", "command"), [(gzip, "gunzip"), (bz2, "bunzip2"), (lzma, "unxz")]
+)
+def test_compressed_weights_are_refused_with_how_to_unpack_them(tmp_path, state, module, command):
+    path = tmp_path / "weights.pth.gz"
+    refused(path, module.compress(npz(state)), f"is compressed; .* Type: {command} {path}")
 
 
 def test_a_tilde_is_the_home(tmp_path, state, monkeypatch):

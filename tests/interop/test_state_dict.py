@@ -157,6 +157,23 @@ def test_other_networks_are_described_in_a_few_names(state):
         from_pytorch(parameters(state))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(state, value):
+    bias = state["out.bias"].copy()
+    bias[:2] = value
+    with pytest.raises(ValueError, match=r"out\.bias has 2 of \d+ values that are NaN or infinite"):
+        from_pytorch({"model": state | {"out.bias": bias}})
+
+
+def test_a_dictionary_that_contains_itself(state):
+    content = {"model": dict(state)}
+    content["all"] = [content]
+    assert from_pytorch(content).keys() == from_pytorch(state).keys()
+    with pytest.raises(ValueError, match="contains no tensors"):
+        del content["model"]
+        from_pytorch(content)
+
+
 @pytest.mark.parametrize("content", [{}, {"step": 3}, {"a": {"b": None}}, {"shadow": []}])
 def test_nothing_that_is_a_tensor(content):
     with pytest.raises(ValueError, match="contains no tensors by name"):

@@ -17,6 +17,12 @@ from wonn_jax.interop.state_dict import find_state_dict
 
 EXTRA = 'pip install "wonn-jax[torch]"'
 _FORMATS = "weights must be .npz, .safetensors, .pth or .pt"
+_COMPRESSED = {
+    b"\x1f\x8b": "gunzip",
+    b"BZh": "bunzip2",
+    b"\xfd7zXZ\x00": "unxz",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+}
 _AGAIN = "Download or copy it again."
 
 
@@ -52,11 +58,14 @@ def read_file(path: str | Path) -> Any:
     if path.is_dir():
         raise ValueError(_about_folder(path))
     if not path.is_file():
-        raise FileNotFoundError(f"No weights at {path}: there is no such file.")
+        raise FileNotFoundError(
+            f"No weights at {path}: there is no such file. Check the path; of several sets of "
+            "weights in a file, FILE:NAME is one."
+        )
     shard = re.search(r"-\d+-of-0*(\d+)$", path.stem)
     if shard and int(shard[1]) > 1:
         raise ValueError(
-            f"{path} is one of {shard[1]} parts. Give their index, a file whose name ends "
+            f"{path} is one of {int(shard[1])} parts. Give their index, a file whose name ends "
             "in .index.json."
         )
     return _read(path)
@@ -94,7 +103,13 @@ def _format(path: Path, data: bytes) -> str:
     if data.startswith(b"{") and b'"weight_map"' in data:
         return "index"
     if data.startswith(b"\x93NUMPY"):
-        raise ValueError(f"{path} holds one array without a name (.npy); {_FORMATS}.")
+        raise ValueError(
+            f"{path} holds one array without a name (.npy); {_FORMATS}. Write them by name, with "
+            "numpy.savez(FILE, **arrays)."
+        )
+    for magic, command in _COMPRESSED.items():
+        if data.startswith(magic):
+            raise ValueError(f"{path} is compressed; {_FORMATS}. Type: {command} {path}")
     if text := _text(data):
         raise ValueError(_about_text(path, text))
     by_suffix = {".npz": "npz", ".safetensors": "safetensors", ".pth": "pickle", ".pt": "pickle"}

@@ -108,7 +108,9 @@ def to_variables(entries: Sequence[Entry], tensors: StateDict, model: str) -> Va
         unknown = [f"{name} {list(remaining[name].shape)}" for name in sorted(remaining)]
         raise ValueError(
             f"These are not the weights of a {model} model. "
-            f"Missing tensors: {some(missing)}. Unknown tensors: {some(unknown)}."
+            f"Missing tensors: {some(missing)}. Unknown tensors: {some(unknown)}. Required: all "
+            "tensors of the model and no others. Save them with "
+            "torch.save(model.state_dict(), FILE)."
         )
     return variables
 

@@ -106,8 +106,19 @@ def _from_torch(tensor: Any) -> np.ndarray:
     return tensor.numpy()
 
 
-def _dictionaries(content: Any, place: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """All dictionaries in some content, with the keys that lead to them; lists count as such."""
+def _dictionaries(
+    content: Any, place: str = "", above: tuple[int, ...] = ()
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """All dictionaries in some content, with the keys that lead to them; lists count as such.
+
+    Args:
+      content: some values.
+      place: the keys that lead there.
+      above: identities of what contains it; what contains itself is left out.
+    """
+    if id(content) in above:
+        return
+    above = *above, id(content)
     if isinstance(content, list | tuple):
         content = dict(enumerate(content))
     if not isinstance(content, Mapping):
@@ -115,7 +126,7 @@ def _dictionaries(content: Any, place: str = "") -> Iterator[tuple[str, Mapping[
     node = {str(key): value for key, value in content.items()}
     yield place, node
     for key, value in node.items():
-        yield from _dictionaries(value, f"{place}{key}.")
+        yield from _dictionaries(value, f"{place}{key}.", above)
 
 
 def _networks(node: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

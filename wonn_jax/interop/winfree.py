@@ -78,8 +78,8 @@ def from_pytorch(state_dict: StateDict | str | Path, *, step_size: float | None 
       {'params': …, 'batch_stats': …} of NumPy arrays, for the model's `apply`.
 
     Raises:
-      ValueError: tensors that are missing, unknown, of the wrong shape or no floats, or another γ;
-        and what `find_state_dict` and `load_state_dict` raise.
+      ValueError: tensors that are missing, unknown, of the wrong shape, no floats or not finite, or
+        another γ; and what `find_state_dict` and `load_state_dict` raise.
     """
     if not isinstance(state_dict, str | Path):
         return _from_tensors(find_state_dict(state_dict, "The state dict"), step_size)
@@ -95,10 +95,22 @@ def _from_tensors(tensors: dict[str, np.ndarray], step_size: float | None) -> Va
     if step_size is not None:
         _check_step_size(tensors, step_size)
     tensors.pop("gamma", None)
+    _check_finite(tensors)
     _drop_copies(tensors)
     if KINDS[variant.kind].unused:
         _drop_unused(tensors)
     return to_variables(_entries(variant), tensors, f"reference {variant.kind}")
+
+
+def _check_finite(tensors: StateDict) -> None:
+    for name, x in tensors.items():
+        wrong = ~np.isfinite(x.astype(np.float64))
+        if wrong.any():
+            raise ValueError(
+                f"{name} has {np.count_nonzero(wrong)} of {x.size} values that are NaN or "
+                "infinite. Required: finite weights. Give those of an earlier checkpoint, before "
+                "training diverged."
+            )
 
 
 def to_pytorch(
