@@ -285,6 +285,12 @@ FORMS = {
         ONE,
     ),
     "numbered rows": ("\n".join(f"Row {k}: {x}" for k, x in enumerate(lines(GIVEN), 1)), ONE),
+    "solved, in one line": (" ".join(rows(SOLVED)), [(SOLVED, None)]),
+    "JavaScript, cells on lines of any length": (
+        "puzzle = [" + ", ".join(GIVEN[:50]) + ",\n" + ", ".join(GIVEN[50:]) + "]\n"
+        "solution = [" + ", ".join(SOLVED[:30]) + ",\n" + ", ".join(SOLVED[30:]) + "]",
+        BOTH,
+    ),
     "puzzle;solution": (f"{GIVEN};{SOLVED}", BOTH),
     "solution,puzzle": (f"{SOLVED},{GIVEN}", BOTH),
     # Programs' own notations.
@@ -308,6 +314,10 @@ FORMS = {
     "JSON, pairs": (json.dumps([[1, GIVEN, SOLVED], [2, OTHER, OTHER_SOLVED]]), TWO_SOLVED),
     "JSON, columns": (
         json.dumps({"quizzes": [GIVEN, OTHER], "solutions": [SOLVED, OTHER_SOLVED]}),
+        TWO_SOLVED,
+    ),
+    "JSON, columns with other names": (
+        json.dumps({"data": [GIVEN, OTHER], "answers": [SOLVED, OTHER_SOLVED]}),
         TWO_SOLVED,
     ),
     "JSON of pandas": (
@@ -353,6 +363,10 @@ FORMS = {
     "a letter": (f"Here is one:\n\n```\n{CLIPBOARD}```\n\nHave fun with these 30 digits!", ONE),
     "quoted": ("> " + "\n> ".join(lines(GIVEN)), ONE),
     "a name before": (f"puzzle: {GIVEN}\nsolution: {SOLVED}\n", BOTH),
+    "titles of lines": (
+        f"Puzzle 1\n{GIVEN}\nSolution\n{SOLVED}\nPuzzle 2\n{OTHER}\nSolution\n{OTHER_SOLVED}",
+        TWO_SOLVED,
+    ),
     "titles": (f"Puzzle:\n{CLIPBOARD}\nSolution:\n" + "\n".join(lines(SOLVED)), BOTH),
     "side by side": (
         "\n".join(
@@ -382,6 +396,8 @@ def test_notation(name):
     assert found_in(text) == expected
 
 
+EMPTY = [",".join(x).replace(".", "") for x in rows(GIVEN)]
+LARGE = FORMS["three lines a row"][0]
 SPACED = [" ".join(row) for row in rows(GIVEN)]
 SHORT = GIVEN[:-1]
 
@@ -442,6 +458,37 @@ def test_several_digits_in_a_cell_are_the_marks_of_all_open_cells_or_wrong(text,
         (f"1,{GIVEN}\n2,{SHORT}\n", "x, line 2 has 80 cells"),
         (f"1,{SHORT},{SOLVED}\n2,{GIVEN},{SOLVED}", "x, line 1 has 80 cells"),
         (f"<p>{GIVEN}</p>\n<p>{SHORT}</p>", "x, line 2 has 80 cells"),
+        # One wrong character, wherever the Sudoku stands.
+        (
+            f'<game data="{GIVEN}"/>\n<game data="{OTHER[:40]}q{OTHER[41:]}"/>',
+            "x, line 2, column 53: 'q' is not a cell",
+        ),
+        (f"puzzle: {GIVEN[:60]}O{GIVEN[61:]}\nsolution: {SOLVED}", "line 1, column 69: 'O' is not"),
+        # JSON that ends too early, or has a name without its first quote.
+        (
+            json.dumps([{"puzzle": GIVEN, "solution": SOLVED}])[:-1],
+            "line 1 is not JSON: .*to the end",
+        ),
+        (
+            json.dumps([{"puzzle": GIVEN, "solution": SOLVED}]).replace('"', "", 1),
+            "is not JSON: .*",
+        ),
+        (json.dumps([[1, GIVEN, SOLVED], [2, OTHER, SOLVED]]).replace("[2", "2"), "is not JSON"),
+        (json.dumps([GIVEN, OTHER], indent=1)[:-5], "x, line 3 is not JSON"),
+        # A solution with a blank cell is not one more puzzle.
+        (f"{GIVEN};{SOLVED[:9]}.{SOLVED[10:]}", "line 1: the solution has 1 blank cell. Required"),
+        (f"{GIVEN}\nSolution:\n..{SOLVED[2:]}", "line 3: the solution has 2 blank cells"),
+        (",".join(GIVEN + SOLVED).replace("6,7,8", "6,,8"), "the solution has 2 blank cells"),
+        # Cells of tables: a comma too many or too few, another value.
+        ("\n".join(EMPTY).replace(",1,9", ",,1,9"), "line 2 has 10 cells"),
+        ("\n".join(EMPTY).replace(",,,1,9", ",,1,9"), "line 2 has 8 cells"),
+        ("\n".join(EMPTY).replace("5,3", "5.7,3"), r"line 1: cell 1 is '5\.7'\. Required: a digit"),
+        ("\n".join(EMPTY).replace("5,3", "12.0,3"), r"line 1: cell 1 is '12\.0'"),
+        (f"0,{','.join(GIVEN)}\n1,{','.join(OTHER[:40])},,{','.join(OTHER[40:])}", "line 2 has 83"),
+        (f"{','.join(GIVEN)}\n2,{','.join(OTHER)}", "line 2 has 82 cells"),
+        # A row of blanks is no frame, and a drawing of three lines a row has digits in the middle.
+        ("\n".join(lines(with_blank(OTHER, "-"))).replace("--", "---------\n--", 1), "line|row"),
+        (LARGE.replace("║   │", "║ 8 │", 1), "line 2 has digits, unlike the others"),
         (f"{GIVEN};{SOLVED}\n5,3007E+80;5,34678912672195E+80", "line 2: found 5,3007E.80, a numb"),
     ],
 )
@@ -508,7 +555,7 @@ def test_cells_broken_into_lines_and_separated_anyhow():
             "x, board: a Sudoku has rows of 9.*Required: nine rows",
         ),
         (json.dumps({"board": [[11, *NUMBERS[0][1:]], *NUMBERS[1:]]}), "column 1 .*is 11. Req"),
-        (json.dumps({"board": NUMBERS})[:-3], "x holds 0 cells.*Nor is it JSON: Expecting"),
+        (json.dumps({"board": NUMBERS})[:-3], "x, line 1 is not JSON: Expecting.*Required: JSON"),
     ],
 )
 def test_faults_are_named(text, message):

@@ -21,12 +21,13 @@ from wonn_jax.data.sudoku_formats.characters import (
 Cells = list[int]
 """The 81 cells of a Sudoku, row by row, 0 for a blank."""
 
-_SIZES = (9, 10, 18, 81, 162)  # a row, also with a label; two rows; a Sudoku; two
+_SIZES = (9, 10, 18, 81, 82, 162, 163)  # a row, also with a label; two rows; a Sudoku; two
 _CELL = re.compile(r"[0-9]?|[0-9]\.0*|[._*xX?~-]|u?[1-9]{1,9}")
 _NULL = re.compile(r"\b(?:null|none|nil|nan|n/a|na|undefined|empty)\b", re.IGNORECASE)
 _SEPARATORS = r"\s|,;:!\"'`\[\](){}<>/\\+="
 _RUN = re.compile(r"(?<![\w.*?~-])[\d._*xX?~-]{81}(?![\w.*?~-])")
 _LONG = re.compile(r"(?<![\w.*?~-])[\d._*xX?~-]{27,}(?![\w.*?~-])")
+_WORD = re.compile(rf"[^{_SEPARATORS}]{{{27},}}")
 ANSWER = re.compile(
     r"(?<![a-zA-Z])(?:solutions?|solved|answers?|outputs?|expected|lösung(?:en)?)(?![a-zA-Z])",
     re.IGNORECASE,
@@ -44,6 +45,10 @@ class Found(NamedTuple):
     line: int
     puzzle: Cells
     solution: Cells | None = None
+
+
+class _Damaged(ValueError):
+    """What is wrong whatever the meaning of the other lines."""
 
 
 def read_lines(text: str) -> list[Found]:
@@ -64,7 +69,7 @@ def read_lines(text: str) -> list[Found]:
     ways: list[Callable[[], list[Found]]] = [
         lambda: _assemble(_parse(lines, dashes=False)),
         lambda: _assemble(_parse(lines, dashes=True)),
-        lambda: _assemble(_parse(lines, dashes=True, bars=True)),
+        lambda: _assemble(_parse(lines, dashes=True, bars=True), bars=True),
         lambda: _read_stream(lines),
         lambda: _read_spaces(lines),
     ]
@@ -72,6 +77,8 @@ def read_lines(text: str) -> list[Found]:
     for read in ways:
         try:
             return read()
+        except _Damaged:
+            raise
         except ValueError as error:
             errors.append(error)
     dashed = any(re.search(r"\d-|-\d", line) for _, line in lines)
@@ -129,16 +136,17 @@ def _parse_line(number: int, line: str, dashes: bool, bars: bool) -> list[_Line]
         unmarked = re.sub(r"\+(?=[1-9._*xX?])", "", line)
         line = unmarked if _RUN.search(unmarked) else line
     if match := SPREADSHEET.search(line):
-        raise ValueError(f", line {number}{spreadsheet_number(match[0])}")
-    _check_rest(number, _RUN.sub("", line), alone=True)
+        raise _Damaged(f", line {number}{spreadsheet_number(match[0])}")
+    _check_rest(number, _RUN.sub(" " * 81, line), alone=True)
     runs = [m for m in _RUN.finditer(line) if set(m[0]) - set("-~")]
     only = re.sub(rf"[{_SEPARATORS}]", "", line)  # cells, if the line has nothing else
     if runs and (len(only) % 81 or len(only) == 81 * len(runs)):
-        _check_rest(number, _RUN.sub("", line))
+        _check_rest(number, _RUN.sub(" " * 81, line))
         before = line[: runs[0].start()] if len(runs) == 1 else ""
         title = before if re.search(r"[=:>(]\s*[\"'\[]*$", before) else " "
-        whole = tuple("".join(m[0] for m in runs))
-        return [_Line(number, "title", title), _Line(number, "cells", cells=whole)]
+        whole = _Line(number, "cells", cells=tuple("".join(m[0] for m in runs)))
+        alone = not re.search(r"\w", _RUN.sub("", line))  # below a title, perhaps
+        return [whole] if alone else [_Line(number, "title", title), whole]
     title, rest = _unwrapped(line)
     found = [_Line(number, "title", title)] if title else []
     if _is_title(rest):
@@ -161,16 +169,28 @@ def _parse_line(number: int, line: str, dashes: bool, bars: bool) -> list[_Line]
 def _check_rest(number: int, text: str, alone: bool = False) -> None:
     """Raises a ValueError if a text that is no cells holds what was meant to be a Sudoku.
 
+    That is final if a character is wrong, or the line has a whole Sudoku as well.
+
     Args:
       number: of its line.
       text: the line, without its whole Sudokus.
       alone: whether it may have cells, of rows, that are not broken within a row.
     """
+    for match in _WORD.finditer(text):
+        wrong = [k for k, c in enumerate(match[0]) if not _is_sign(c)]
+        if re.search(r"\d", match[0]) and 0 < len(wrong) <= len(match[0]) / 10:
+            column, character = match.start() + wrong[0] + 1, match[0][wrong[0]]
+            raise _Damaged(f", line {number}{wrong_character(column, character)}")
     for match in _LONG.finditer(text):
         size = len(match[0])
         whole = alone and (size % 9 == 0 or match[0] == text.strip())
         if re.search(r"\d", match[0]) and not whole:
-            raise ValueError(_wrong_size(number, size))
+            raise (_Damaged if " " * 81 in text else ValueError)(_wrong_size(number, size))
+
+
+def _is_sign(character: str) -> bool:
+    """Whether a character can be a cell."""
+    return character.isdecimal() or character in BLANKS + "-"
 
 
 def _unwrapped(line: str) -> tuple[str, str]:
@@ -220,18 +240,18 @@ def _split(number: int, line: str, dashes: bool) -> tuple[str, ...] | None:
             fields = fields[not fields[0].strip() :]
             fields = fields[: len(fields) - (not fields[-1].strip())]
         fields = [re.sub(r"\*+([1-9])\*+", r"\1", x.strip(outside)) for x in fields]
-        if len(fields) in (82, 163):  # with a separator at the end, or the number of the row
-            rows = map(str, range(max(number - 2, 0), number + 1))
-            ends = fields[-1] == "" and "" not in fields[:-1]
-            fields = fields[:-1] if ends else fields[fields[0] in rows :]
-        if len(fields) in _SIZES and all(map(_CELL.fullmatch, fields)):
+        numbered = len(fields) in (82, 163) and fields[0].isdecimal()
+        wrong = [k for k, x in enumerate(fields) if k >= numbered and not _CELL.fullmatch(x)]
+        if len(fields) in _SIZES and not wrong:
             if delimiter.startswith("\\") and "-" in fields and not dashes:
                 continue
             return tuple(fields)
+        if "" in fields[1:-1] and len(delimiter) == 1:
+            raise _Damaged(_wrong_fields(number, fields, wrong))
     tokens = re.split(rf"[{_SEPARATORS}{'' if dashes else '-'}]+", line)
     tokens = [x.strip("*") or x[:1] for x in tokens if x]
     if len(tokens) in _SIZES and all(map(_CELL.fullmatch, tokens)):
-        return tuple(tokens)
+        return None if {*map(len, tokens)} == {9} else tuple(tokens)
     return None
 
 
@@ -256,8 +276,21 @@ def _wrong_size(number: int, cells: int) -> str:
     )
 
 
-def _assemble(lines: list[_Line]) -> list[Found]:
+def _wrong_fields(number: int, fields: Sequence[str], wrong: Sequence[int]) -> str:
+    if len(fields) in _SIZES and wrong:
+        return (
+            f", line {number}: cell {wrong[0] + 1} is {fields[wrong[0]]!r}. Required: a digit, or "
+            "nothing, . or 0 if blank. Correct the cell."
+        )
+    return _wrong_size(number, len(fields))
+
+
+def _assemble(lines: list[_Line], bars: bool = False) -> list[Found]:
     """The Sudokus that rows, and lines with whole Sudokus, make.
+
+    Args:
+      lines: from `_parse`.
+      bars: whether frames of dashes stand between boxes only, and are rows of blanks elsewhere.
 
     Raises:
       ValueError: there are none, or a line or Sudoku is not whole.
@@ -265,8 +298,10 @@ def _assemble(lines: list[_Line]) -> list[Found]:
     boards = _Boards()
     rows: list[tuple[int, int, tuple[str, ...]]] = []  # line, number of frames before, cells
     frames = 0
-    for line in [*lines, _Line(0, "title")]:
+    for line in [*_unnumbered(lines), _Line(0, "title")]:
         if line.kind == "frame":
+            if bars and len(rows) % 3:
+                raise ValueError
             frames += 1
             continue
         size = len(line.cells)
@@ -282,6 +317,22 @@ def _assemble(lines: list[_Line]) -> list[Found]:
         else:
             boards.add_line(line)
     return boards.finish()
+
+
+def _unnumbered(lines: list[_Line]) -> list[_Line]:
+    """Lines without the numbers of the rows of a table, or separators at the ends of all rows."""
+    wide = [x for x in lines if len(x.cells) in (82, 163)]
+    if not wide or len(wide) < sum(x.kind == "cells" for x in lines):
+        return lines
+    first = wide[0].cells[0]
+    numbers = [str(int(first) + k) for k in range(len(wide))] if first in ("0", "1") else []
+    if [x.cells[0] for x in wide] == numbers:
+        part = slice(1, None)
+    elif all(x.cells[-1] == "" for x in wide):
+        part = slice(None, -1)
+    else:
+        return lines
+    return [x._replace(cells=x.cells[part]) if x.cells else x for x in lines]
 
 
 class _Boards:
@@ -302,7 +353,10 @@ class _Boards:
         """
         _check_marks(lines, cells)
         values = [_value(cell) for cell in cells]
-        if (answers or self.answers) and self.found and all(values):
+        solving = (answers or self.answers) and self.found
+        if solving and not all(values):
+            self._check_no_solution(lines[0], cells, values)
+        if solving and all(values):
             open_ = [k for k, x in enumerate(self.found) if x.solution is None] or [-1]
             fits = [k for k in open_ if _extends(self.found[k].puzzle, values)]
             chosen = (fits or open_[-1:])[0]
@@ -310,6 +364,16 @@ class _Boards:
         else:
             self.found.append(Found(lines[0], values))
             self._marked.append(any(map(_is_marked, cells)))
+
+    def _check_no_solution(self, line: int, cells: Sequence[str], values: Cells) -> None:
+        """Raises a ValueError if a board has most digits of a solution of the last one."""
+        puzzle, open_ = self.found[-1].puzzle, values.count(0)
+        agrees = all(0 in pair or pair[0] == pair[1] for pair in zip(puzzle, values, strict=True))
+        if agrees and open_ < min(27, puzzle.count(0)) and not any(map(_is_marked, cells)):
+            raise _Damaged(
+                f", line {line}: the solution has {open_} blank cell{'s' * (open_ > 1)}. Required: "
+                "a digit in every cell. Complete or remove it."
+            )
 
     def add_line(self, line: _Line) -> None:
         """One or several whole Sudokus in a line; of two, a complete one may solve the other."""
@@ -319,8 +383,8 @@ class _Boards:
         if len(boards) == 2 and all(values[0]) and not all(values[1]):
             boards, values = boards[::-1], values[::-1]
         self.add([line.number], boards[0])
-        for board, value in zip(boards[1:], values[1:], strict=True):
-            self.add([line.number], board, answers=len(boards) == 2 and all(value))
+        for board in boards[1:]:
+            self.add([line.number], board, answers=len(boards) == 2)
 
     def add_rows(self, rows: list[tuple[int, int, tuple[str, ...]]], end: int) -> None:
         """Rows of nine cells each; of eighteen, if two Sudokus stand side by side.
@@ -350,7 +414,7 @@ class _Boards:
                 raise ValueError(_wrong_size(lines[0], 18))  # perhaps two rows of one Sudoku
             self.add(lines, left)
             if right:
-                self.add(lines, right, answers=all(values[1]) and _extends(*values))
+                self.add(lines, right, answers=_extends(*values))
 
     def finish(self) -> list[Found]:
         """All of them; pencil marks of a Sudoku that stands before them are left out."""
@@ -435,20 +499,24 @@ def _unlabelled(
         tuple(x[0] for x in wide[k : k + 9]) in labels for k in range(0, len(wide), 9)
     ):
         return [(line, frame, cells[1:]) for line, frame, cells in rows]
-    return [
-        (line, frame, cells[:9] if len(cells) == 10 and not cells[9] else cells)
-        for line, frame, cells in rows
-    ]
+    if len(wide) >= len(rows) * 8 / 9 and not any(x[9] for x in wide):  # all but the last row
+        return [(line, frame, cells[:9]) for line, frame, cells in rows]
+    return rows
 
 
 def _merged(
     rows: list[tuple[int, int, tuple[str, ...]]],
 ) -> list[tuple[int, int, tuple[str, ...]]]:
     """One row for each three lines, of which the middle one has the digits, in large drawings."""
-    if len(rows) % 27 or any(any(row[2]) for k in (0, 2) for row in rows[k::3]):
+    if len(rows) % 3 or not all(rows[k][1] == rows[k + 2][1] for k in range(0, len(rows), 3)):
         return rows
-    framed = all(rows[k][1] == rows[k + 2][1] for k in range(0, len(rows), 3))
-    return rows[1::3] if framed else rows
+    outer = [row for k in (0, 2) for row in rows[k::3] if any(row[2])]
+    if len(rows) > 9 and outer and len(outer) < len(rows) // 9:
+        raise _Damaged(
+            f", line {outer[0][0]} has digits, unlike the others above and below cells. Required: "
+            "digits in the middle line of each row. Correct the line."
+        )
+    return rows if outer or not any(any(row[2]) for row in rows[1::3]) else rows[1::3]
 
 
 def _read_stream(lines: list[tuple[int, str]]) -> list[Found]:
@@ -457,17 +525,26 @@ def _read_stream(lines: list[tuple[int, str]]) -> list[Found]:
     Raises:
       ValueError: they are not so many, or digits contradict each other.
     """
-    cells = []
+    cells: list[tuple[int, bool, str]] = []  # line, whether in a solution, character
+    answers = False
     for number, line in lines:
-        rest = _unwrapped(line)[1]
-        if not (_is_title(rest) or _is_frame(re.sub(rf"[{_SEPARATORS}]", "", rest), False)):
-            cells += [(number, cell) for cell in _characters(number, line, rest, dashes=False)]
+        title, rest = _unwrapped(line)
+        core = re.sub(rf"[{_SEPARATORS}]", "", rest)
+        if title or _is_title(rest):
+            answers = bool(ANSWER.search(title or rest))
+        if not core or _is_title(rest) or _is_frame(core, False):
+            continue
+        fields = _split(number, rest, dashes=False) or ()
+        if len(fields) in (82, 163) or len(re.findall(r"(?<!\S)\d\.(?!\S)", rest)) > 2:  # floats
+            raise ValueError
+        cells += [(number, answers, x) for x in _characters(number, line, rest, dashes=False)]
     if not cells or len(cells) % 81:
         raise ValueError
-    found = [
-        Found(cells[k][0], [_value(x) for _, x in cells[k : k + 81]])
-        for k in range(0, len(cells), 81)
-    ]
+    boards = _Boards()
+    for k in range(0, len(cells), 81):
+        number, boards.answers, _ = cells[k]
+        boards.add([number], [x for _, _, x in cells[k : k + 81]])
+    found = boards.finish()
     if not all(_is_consistent(board.puzzle) for board in found):
         raise ValueError
     return found

@@ -17,6 +17,8 @@ PUZZLE = re.compile(
 )
 """Names of what is to be solved, at the beginning of 'puzzle', 'board' or 'startValues'."""
 
+# How JSON with names, or with strings of many cells, begins.
+_JSON = re.compile(r"""\s*(?:(?:\[\s*)*\{\s*\w*["']|\[[\[\s\d,]*"[^"\n]{27,}")""")
 _SIGNS = "123456789" + BLANKS + "-"
 _LEAST, _SHARE = 27, 0.9  # number and share of cells in what must be a damaged Sudoku
 _REQUIRED = "Required: 81, row by row, with . or 0 for blanks. Correct or remove this Sudoku."
@@ -81,6 +83,8 @@ def _parsed(text: str) -> list[_Node]:
         return [_Node(ast.literal_eval(text.strip()))]
     except (SyntaxError, TypeError, MemoryError, RecursionError, ValueError):
         pass
+    if "\n{" not in text:
+        _check_json(text)
     nodes: list[_Node] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
@@ -93,6 +97,19 @@ def _parsed(text: str) -> list[_Node]:
                 "object in each line. Correct or remove the line."
             ) from error
     return nodes
+
+
+def _check_json(text: str) -> None:
+    """Raises a ValueError if a text is JSON but for a mistake, or its end."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        if not _JSON.match(text) and error.pos < len(text.rstrip()) - 1:
+            return
+        raise ValueError(
+            f", line {error.lineno} is not JSON: {error}. Required: JSON to the end of the file. "
+            "Correct it, or copy the file again."
+        ) from error
 
 
 # --- Search ---------------------------------------------------------------------------------------
@@ -159,6 +176,7 @@ def _find_in_columns(
 ) -> list[Found]:
     """The Sudokus in the lists of an object, of which one may have the solutions of another."""
     found = {name: _find(node, faults) for name, node in children.items()}
+    puzzles = puzzles or [name for name in children if name not in answers]
     inputs, labels = ([x for x in names if found[x]] for names in (puzzles, answers))
     if len(inputs) != 1 or len(labels) != 1 or any(x.solution for x in found[inputs[0]]):
         return [x for some in found.values() for x in some]
