@@ -56,8 +56,14 @@ def test_nothing_is_recorded_unless_asked_for():
 
 
 # k divides the steps, does not, is longer than they are; and no steps at all.
-@pytest.mark.parametrize("steps, remat", [(6, 1), (6, 3), (7, 3), (4, 9), (0, 1), (0, 3)])
-def test_remat_changes_neither_values_nor_gradients(steps, remat, x64):
+@pytest.mark.parametrize(
+    "steps, remat, unroll",
+    [
+        *[(6, 1, False), (6, 3, False), (7, 3, False), (4, 9, False), (0, 1, False), (0, 3, False)],
+        *[(3, 1, True), (3, 0, True), (0, 1, True)],
+    ],
+)
+def test_remat_changes_neither_values_nor_gradients(steps, remat, unroll, x64):
     theta, omega, matrix = system(2, dtype=np.float64)
 
     @functools.partial(jax.jit, static_argnums=3)
@@ -72,6 +78,7 @@ def test_remat_changes_neither_values_nor_gradients(steps, remat, x64):
             trajectory=True,
             energies=True,
             remat=remat,
+            unroll=unroll,
         )
 
     def loss(theta, omega, matrix, remat):

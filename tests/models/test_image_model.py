@@ -318,6 +318,6 @@ def test_phase_transition_of_nothing_has_a_finite_gradient():
     """u = v = 0 everywhere, where atan2 has no derivative."""
     theta = jnp.ones((1, 3, 3, 2))
     params = {"params": {"conv": {"kernel": jnp.zeros((3, 3, 2, 4))}}}
-    module = PhaseTransition(4, bias=False)
+    module = PhaseTransition(2, 4, bias=False)
     grads = jax.grad(lambda *args: module.apply(*args).sum(), (0, 1))(params, theta)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(grads))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from wonn_jax import wrap
+from wonn_jax.kernels.recompute import UNROLLED
 from wonn_jax.kernels.rotary import grid_positions
 from wonn_jax.nn.coupling import AttentionCoupling, ConvolutionCoupling
 from wonn_jax.nn.interactions import LearnedSensitivity, PatchInfluence
@@ -132,9 +133,13 @@ def test_platform_reaches_every_kernel(interaction, monkeypatch):
     """Polynomials and single examples on a CPU; XLA's functions and whole batches on a TPU."""
     monkeypatch.setattr("wonn_jax.kernels.recompute.CHUNK_ELEMENTS", 1)
 
-    def called(platform: str) -> list[str]:
-        placement = Placement(platform=platform)
-        module = layer(interaction=interaction, coupling="convolution", placement=placement)
+    def called(platform: str, steps: int = UNROLLED + 1) -> list[str]:
+        module = layer(
+            steps=steps,
+            interaction=interaction,
+            coupling="convolution",
+            placement=Placement(platform=platform),
+        )
         traced = jax.jit(module.apply).trace(variables(module), *state())
         text = traced.lower(lowering_platforms=(platform,)).as_text()
         return re.findall(r"stablehlo\.(sine|cosine|while)\b", text)
@@ -142,6 +147,8 @@ def test_platform_reaches_every_kernel(interaction, monkeypatch):
     assert called("cpu") == ["while", "while"]  # over chunks of examples, over steps
     other = called("tpu")
     assert set(other) == {"sine", "cosine", "while"} and other.count("while") == 1
+    assert set(called("tpu", UNROLLED)) == {"sine", "cosine"}  # a few steps are no loop
+    assert called("cpu", UNROLLED) == ["while", "while"]
 
 
 def test_step_size_scales_the_first_step():

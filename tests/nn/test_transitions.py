@@ -11,9 +11,9 @@ from wonn_jax.parallel.placement import Placement
 
 THETA = jnp.zeros((4, 3, 5, 2))
 MODULES = {
-    "phases": (lambda placement: PhaseTransition(3, placement=placement), (THETA,), {}),
+    "phases": (lambda placement: PhaseTransition(2, 3, placement=placement), (THETA,), {}),
     "frequencies": (
-        lambda placement: FrequencyTransition(3, placement=placement),
+        lambda placement: FrequencyTransition(2, 3, placement=placement),
         (THETA, THETA),
         {"train": False},
     ),

@@ -49,6 +49,7 @@ def evolve(
     energies: bool = False,
     remat: int = 0,
     remat_policy: Callable[..., bool] | None = None,
+    unroll: bool = False,
 ) -> Evolution:
     """Applies `winfree_step` `steps` times with the same S, I and coupling, as a `lax.scan`.
 
@@ -64,6 +65,9 @@ def evolve(
       remat_policy: which named intermediates of a step to store in spite of `remat` (see
         `jax.checkpoint_policies`): those of all steps for remat=1, those of the current chunk
         for k > 1. None stores none.
+      unroll: whether the compiler gets T copies of the step rather than a loop. It then makes no
+        room for all states beforehand, but compiles for longer: for a few steps. Without effect
+        with `remat` > 1.
 
     Returns:
       An `Evolution`.
@@ -89,11 +93,12 @@ def evolve(
         return state, (state if trajectory else None, energy if energies else None)
 
     if remat > 0:
-        step = jax.checkpoint(step, prevent_cse=False, policy=remat_policy)
+        # Copies in one program are merged with what they are to replace, unless that is prevented.
+        step = jax.checkpoint(step, prevent_cse=unroll, policy=remat_policy)
     if remat > 1:
         final, recorded = _scan_in_chunks(step, initial, steps, chunk=min(remat, max(steps, 1)))
     else:
-        final, recorded = jax.lax.scan(step, initial, None, length=steps)
+        final, recorded = jax.lax.scan(step, initial, None, length=steps, unroll=unroll)
     return Evolution(final, *recorded)
 
 

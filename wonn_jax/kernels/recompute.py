@@ -16,6 +16,14 @@ from jax import Array
 
 from wonn_jax.parallel.placement import target
 
+REMAT_LAYERS = ("auto", "on", "off")
+
+LARGE = 2**30
+"""Bytes of the phases of all steps, above which whole layers are recomputed: 1 GiB."""
+
+UNROLLED = 4
+"""Steps of a layer that are compiled one after the other, at most."""
+
 CHUNK_ELEMENTS = 2**17
 """Elements of an array in one chunk on a CPU, at most (but at least one example): 512 KiB in
 float32."""
@@ -42,6 +50,45 @@ def map_examples(function: Callable[..., Any], *arrays: Array, platform: str | N
 def recomputed(function: Callable[..., Any], *arrays: Array, platform: str | None = None) -> Any:
     """`map_examples`, but only `arrays` are stored for the backward pass."""
     return map_examples(jax.checkpoint(function), *arrays, platform=platform)
+
+
+def cheap(function: Callable[..., Any], platform: str | None = None) -> Callable[..., Any]:
+    """`function`, of whose values the backward pass stores none, where memory is slower than sines.
+
+    Args:
+      function: of every element, such as sin θ.
+      platform: 'cpu', 'gpu' or 'tpu'; None for JAX's default backend.
+    """
+    return function if target(platform) == "cpu" else jax.checkpoint(function)
+
+
+def unrolls(steps: int, platform: str | None = None) -> bool:
+    """Whether a few steps are compiled one after the other rather than as a loop.
+
+    A loop writes the phases of all steps into an array that XLA's GPU compiler sets to zero
+    beforehand, those of all layers in one kernel: six layers of three steps then have six such
+    arrays from the first to the last. CPUs work in a loop over examples anyway.
+
+    Args:
+      steps: T of a layer.
+      platform: 'cpu', 'gpu' or 'tpu'; None for JAX's default backend.
+    """
+    return target(platform) != "cpu" and steps <= UNROLLED
+
+
+def recomputes_layers(choice: str, theta: Array, steps: int, platform: str | None = None) -> bool:
+    """Whether the backward pass of a network recomputes whole layers.
+
+    Args:
+      choice: one of `REMAT_LAYERS`.
+      theta: phases of the first layer, of the examples of one device.
+      steps: of all layers together.
+      platform: 'cpu', 'gpu' or 'tpu'; None for JAX's default backend.
+    """
+    if choice != "auto":
+        return choice == "on"
+    states = math.prod(theta.shape) * theta.dtype.itemsize * steps
+    return target(platform) != "cpu" and states > LARGE
 
 
 def chunk_size(batch: int, elements: int, platform: str | None = None) -> int:

@@ -13,6 +13,7 @@ from wonn_jax.common.examples import Boards, Examples, Images
 from wonn_jax.config import Component
 from wonn_jax.dynamics import Evolution, Watch, share_changed
 from wonn_jax.kernels.attention import IMPLEMENTATIONS, refusal
+from wonn_jax.kernels.recompute import REMAT_LAYERS
 from wonn_jax.nn.coupling import NORMS
 from wonn_jax.nn.oscillators import Until, per_layer
 from wonn_jax.nn.phases import INITIAL_PHASES
@@ -76,6 +77,15 @@ class Stop(NamedTuple):
 
 
 SIGNALS = ("energy", "prediction")
+
+
+def stops(
+    stop: Stop | None, lengths: Sequence[int], predict: Callable[[Array], Array]
+) -> list[Until | None]:
+    """`Stop.of_layer` for layers of these lengths; None for each if nothing stops."""
+    if stop is None:
+        return [None] * len(lengths)
+    return [stop.of_layer(i == len(lengths) - 1, n, predict) for i, n in enumerate(lengths)]
 
 
 class Model(Protocol):
@@ -208,12 +218,14 @@ class OscillatorConfig(ModelConfig):
     attention: str = "auto"  # kernel: auto, plain, blockwise, cudnn, pallas
     remat: int = 1  # recompute in the backward pass: 0 nothing, 1 each step, k also chunks of k
     keep_attention: bool = True  # but not the attention outputs (kernels blockwise and pallas)
+    remat_layers: str = "auto"  # recompute whole layers, too: on, off, auto (if they are large)
 
     def check(self) -> None:
         super().check()
         one_of("model.initial_phase", self.initial_phase, INITIAL_PHASES)
         one_of("model.norm", self.norm, NORMS)
         one_of("model.attention", self.attention, IMPLEMENTATIONS)
+        one_of("model.remat_layers", self.remat_layers, REMAT_LAYERS)
         at_least(1, "model", self, "width", "layers", "heads")
         at_least(0, "model", self, "step_size", "phase_scale", "remat")
         if not self.steps or min(self.steps) < 1:
@@ -247,7 +259,7 @@ class OscillatorConfig(ModelConfig):
 
     def plain(self) -> Self:
         attention = "plain" if self.attends else self.attention
-        return dataclasses.replace(self, attention=attention, remat=0)
+        return dataclasses.replace(self, attention=attention, remat=0, remat_layers="off")
 
     def portable(self) -> Self:
         return dataclasses.replace(self, attention="auto")

@@ -14,12 +14,13 @@ from jax import Array
 from wonn_jax.common.examples import Examples
 from wonn_jax.config import register
 from wonn_jax.dynamics import wrap
-from wonn_jax.models.base import OscillatorConfig, Output, Stop, read_early
+from wonn_jax.models.base import OscillatorConfig, Output, Stop, read_early, stops
+from wonn_jax.models.layered import Layered
 from wonn_jax.nn.coupling import norm_groups
 from wonn_jax.nn.layers import conv
 from wonn_jax.nn.oscillators import OscillatorLayer, per_layer
 from wonn_jax.nn.phases import initial_phases
-from wonn_jax.nn.transitions import FrequencyTransition, PhaseTransition, Readout
+from wonn_jax.nn.transitions import Readout
 from wonn_jax.parallel.grid import all_rows, own_rows
 from wonn_jax.parallel.placement import ALONE, Placement
 
@@ -27,7 +28,7 @@ INJECT = ("all", "given")
 """Cells to which the input frequencies are added again in every layer but the first."""
 
 
-class GridModel(nn.Module):
+class GridModel(Layered):
     """Layers of oscillators on a board, one per cell and channel, coupled by attention.
 
     The parameters do not depend on the size of the board.
@@ -44,6 +45,7 @@ class GridModel(nn.Module):
         'all' (Maze) or the 'given' ones (Sudoku).
       norm: of the coupling, see `AttentionCoupling`.
       attention, remat, keep_attention: see `OscillatorLayer`.
+      remat_layers: see `Layered`.
       initial_phase, phase_scale: of `initial_phases`, see `nn.phases`.
       placement: devices that it runs on, inside `shard_map`.
       dtype: of the maps; phases, energies and norms are at least float32.
@@ -61,6 +63,7 @@ class GridModel(nn.Module):
     attention: str = "auto"
     remat: int = 0
     keep_attention: bool = True
+    remat_layers: str = "off"
     initial_phase: str = "noise"
     phase_scale: float = 0.1
     placement: Placement = ALONE
@@ -79,7 +82,43 @@ class GridModel(nn.Module):
         shape = self.phase_shape(input_shape)
         return initial_phases(keys, shape, kind=self.initial_phase, scale=self.phase_scale)
 
-    @nn.compact
+    def setup(self) -> None:
+        if self.inject not in INJECT:
+            raise ValueError(f"inject={self.inject!r} is unknown; use one of {', '.join(INJECT)}.")
+        shape = (self.tokens, self.width)
+        self.frequency = self.param("frequency", nn.initializers.normal(1.0), shape)
+        layers = [
+            OscillatorLayer(
+                self.width,
+                steps,
+                self.step_size,
+                heads=self.heads,
+                norm=self.norm,
+                groups=norm_groups(self.width),
+                attention=self.attention,
+                remat=self.remat,
+                keep_attention=self.keep_attention,
+                placement=self.placement,
+                dtype=self.dtype,
+            )
+            for steps in self.lengths(None)
+        ]
+        self.make_layers(layers, transition_bias=True)
+        self.readout = Readout((1, 3), self.placement, self.dtype)
+        self.logits = conv(
+            self.width,
+            self.classes,
+            1,
+            bias=True,
+            dtype=self.dtype,
+            name="logits",
+            placement=self.placement,
+        )
+
+    def lengths(self, steps: int | None) -> tuple[int, ...]:
+        """T of each layer; `steps` for all of them, if given."""
+        return per_layer(self.steps if steps is None else (steps,), self.layers, "steps")
+
     def __call__(
         self,
         tokens: Array,
@@ -109,75 +148,32 @@ class GridModel(nn.Module):
             needs `trajectory`.
           stop: criterion by which each example stops early; nothing is recorded then.
         """
-        if self.inject not in INJECT:
-            raise ValueError(f"inject={self.inject!r} is unknown; use one of {', '.join(INJECT)}.")
-        table = self.param("frequency", nn.initializers.normal(1.0), (self.tokens, self.width))
         tokens, theta = (own_rows(x, self.placement.grid) for x in (tokens, theta))
-        omega_in = table.astype(self.phase_dtype)[tokens]
-        omega = omega_in
+        omega = self.frequency.astype(self.phase_dtype)[tokens]
         theta = wrap(theta.astype(self.phase_dtype))
+        injected = omega
         if self.inject == "given":
             cells = tokens > 0 if given is None else own_rows(given, self.placement.grid)
-            injected = omega_in * cells[..., None]
-        else:
-            injected = omega_in
-
-        lengths = per_layer(self.steps if steps is None else (steps,), self.layers, "steps")
-        readout = Readout((1, 3), self.placement, self.dtype, name="readout")
-        answer = conv(
-            self.width,
-            self.classes,
-            1,
-            bias=True,
-            dtype=self.dtype,
-            name="logits",
-            placement=self.placement,
-        )
+            injected = omega * cells[..., None]
 
         def read(theta: Array) -> Array:
-            features = readout(theta, train=train, weight=weight)
-            return all_rows(answer(features).astype(self.phase_dtype), self.placement.grid)
+            features = self.readout(theta, train=train, weight=weight)
+            return all_rows(self.logits(features).astype(self.phase_dtype), self.placement.grid)
 
-        def predict(theta: Array) -> Array:
-            return read(theta).argmax(-1)
-
-        records = []
-        for layer in range(self.layers):
-            if layer > 0:
-                # First, since the frequencies depend on the phases of the previous layer.
-                update = FrequencyTransition(
-                    self.width, self.placement, self.dtype, name=f"frequency_transition_{layer}"
-                )(theta, omega, train=train, weight=weight)
-                omega = update + injected
-                theta = PhaseTransition(
-                    self.width,
-                    placement=self.placement,
-                    dtype=self.dtype,
-                    name=f"phase_transition_{layer}",
-                )(theta)
-            until = None
-            if stop is not None:
-                until = stop.of_layer(layer == self.layers - 1, lengths[layer], predict)
-            evolution = OscillatorLayer(
-                self.width,
-                lengths[layer],
-                self.step_size,
-                heads=self.heads,
-                norm=self.norm,
-                groups=norm_groups(self.width),
-                attention=self.attention,
-                remat=self.remat,
-                keep_attention=self.keep_attention,
-                placement=self.placement,
-                dtype=self.dtype,
-                name=f"layer_{layer}",
-            )(theta, omega, trajectory=trajectory, energies=energies, until=until)
-            theta = evolution.theta
-            records.append(evolution)
-
-        return Output(
-            read(theta), tuple(records), read_early(read, records, read_at, self.placement)
+        lengths = self.lengths(steps)
+        records = self.run_layers(
+            theta,
+            omega,
+            lengths=lengths,
+            until=stops(stop, lengths, lambda theta: read(theta).argmax(-1)),
+            injected=injected,
+            weight=weight,
+            train=train,
+            trajectory=trajectory,
+            energies=energies,
         )
+        early = read_early(read, records, read_at, self.placement)
+        return Output(read(records[-1].theta), records, early)
 
 
 @register("winfree_grid")

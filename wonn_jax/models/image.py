@@ -15,11 +15,12 @@ from wonn_jax.common.checks import at_least, no_effect, one_of
 from wonn_jax.common.examples import Examples
 from wonn_jax.config import register
 from wonn_jax.dynamics import wrap
-from wonn_jax.models.base import OscillatorConfig, Output, Stop, read_early
+from wonn_jax.models.base import OscillatorConfig, Output, Stop, read_early, stops
+from wonn_jax.models.layered import Layered
 from wonn_jax.nn.layers import BatchNorm, conv, dense
 from wonn_jax.nn.oscillators import COUPLINGS, OscillatorLayer, per_layer
 from wonn_jax.nn.phases import initial_phases
-from wonn_jax.nn.transitions import FrequencyTransition, PhaseTransition, Readout
+from wonn_jax.nn.transitions import Readout
 from wonn_jax.parallel.grid import mean_over, own_rows
 from wonn_jax.parallel.placement import ALONE, Placement
 
@@ -42,7 +43,7 @@ def layer_widths(width: int, layers: int, widening: bool) -> tuple[int, ...]:
     return (width, 2 * width, 2 * width) + (4 * width,) * (layers - 3)
 
 
-class ImageModel(nn.Module):
+class ImageModel(Layered):
     """Layers of oscillators on the grid of pixels or patches of an image.
 
     Attributes:
@@ -57,6 +58,7 @@ class ImageModel(nn.Module):
       kernels: kernel sides of the convolutional coupling, one for all layers or one per layer.
       transition_bias: whether the phase transitions have a bias (the paper's ImageNet-100 models).
       readout_side: side of the readout's first convolution, 3 or 1.
+      remat_layers: see `Layered`.
       initial_phase, phase_scale: of `initial_phases`, see `nn.phases`.
       placement: devices that it runs on, inside `shard_map`.
       dtype: of the maps; phases, energies and norms are at least float32.
@@ -80,6 +82,7 @@ class ImageModel(nn.Module):
     attention: str = "auto"
     remat: int = 0
     keep_attention: bool = True
+    remat_layers: str = "off"
     initial_phase: str = "noise"
     phase_scale: float = 0.01
     placement: Placement = ALONE
@@ -99,7 +102,53 @@ class ImageModel(nn.Module):
         shape = self.phase_shape(input_shape)
         return initial_phases(keys, shape, kind=self.initial_phase, scale=self.phase_scale)
 
-    @nn.compact
+    def setup(self) -> None:
+        widths = layer_widths(self.width, self.layers, self.widening)
+        sides = (3,) * self.layers
+        if self.coupling == "convolution":
+            sides = per_layer(self.kernels[: self.layers], self.layers, "kernels")
+        self.stem_conv = conv(
+            None,
+            self.width,
+            3 if self.patch == 1 else self.patch,
+            stride=self.patch,
+            bias=False,
+            dtype=self.dtype,
+            name="stem_conv",
+            placement=self.placement,
+        )
+        self.stem_norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype)
+        layers = [
+            OscillatorLayer(
+                width,
+                steps,
+                self.step_size,
+                interaction=self.interaction,
+                group=self.group,
+                coupling=self.coupling,
+                heads=self.heads,
+                kernel=side,
+                norm=self.norm,
+                groups=8 if width % 8 == 0 else 1,
+                attention=self.attention,
+                remat=self.remat,
+                keep_attention=self.keep_attention,
+                placement=self.placement,
+                dtype=self.dtype,
+            )
+            for width, steps, side in zip(widths, self.lengths(None), sides, strict=True)
+        ]
+        self.make_layers(layers, transition_bias=self.transition_bias)
+        self.readout = Readout((self.readout_side, 1), self.placement, self.dtype)
+        self.logits = dense(widths[-1], self.classes, dtype=self.dtype, name="logits")
+
+    def first_frequencies(self, x: Array, *, train: bool, weight: Array | None) -> Array:
+        return nn.relu(self.stem_norm(x, train=train, weight=weight)).astype(self.phase_dtype)
+
+    def lengths(self, steps: int | None) -> tuple[int, ...]:
+        """T of each layer; `steps` for all of them, if given."""
+        return per_layer(self.steps if steps is None else (steps,), self.layers, "steps")
+
     def __call__(
         self,
         images: Array,
@@ -126,82 +175,28 @@ class ImageModel(nn.Module):
             needs `trajectory`.
           stop: criterion by which each example stops early; nothing is recorded then.
         """
-        widths = layer_widths(self.width, self.layers, self.widening)
-        lengths = per_layer(self.steps if steps is None else (steps,), self.layers, "steps")
-        sides = (3,) * self.layers
-        if self.coupling == "convolution":
-            sides = per_layer(self.kernels[: self.layers], self.layers, "kernels")
         images, theta = (own_rows(x, self.placement.grid) for x in (images, theta))
-        omega = self._stem(images, train, weight).astype(self.phase_dtype)
         theta = wrap(theta.astype(self.phase_dtype))
-        readout = Readout((self.readout_side, 1), self.placement, self.dtype, name="readout")
-        answer = dense(widths[-1], self.classes, dtype=self.dtype, name="logits")
 
         def read(theta: Array) -> Array:
-            features = readout(theta, train=train, weight=weight)
+            features = self.readout(theta, train=train, weight=weight)
             # Not in bfloat16, since this is a sum over many cells.
             pooled = mean_over(features.astype(self.phase_dtype).mean((1, 2)), self.placement.grid)
-            return answer(pooled).astype(self.phase_dtype)
+            return self.logits(pooled).astype(self.phase_dtype)
 
-        def predict(theta: Array) -> Array:
-            return read(theta).argmax(-1)
-
-        records = []
-        for layer, width in enumerate(widths):
-            if layer > 0:
-                # First, since the frequencies depend on the phases of the previous layer.
-                omega = FrequencyTransition(
-                    width, self.placement, self.dtype, name=f"frequency_transition_{layer}"
-                )(theta, omega, train=train, weight=weight)
-                theta = PhaseTransition(
-                    width,
-                    bias=self.transition_bias,
-                    placement=self.placement,
-                    dtype=self.dtype,
-                    name=f"phase_transition_{layer}",
-                )(theta)
-            until = None
-            if stop is not None:
-                until = stop.of_layer(layer == self.layers - 1, lengths[layer], predict)
-            evolution = OscillatorLayer(
-                width,
-                lengths[layer],
-                self.step_size,
-                interaction=self.interaction,
-                group=self.group,
-                coupling=self.coupling,
-                heads=self.heads,
-                kernel=sides[layer],
-                norm=self.norm,
-                groups=8 if width % 8 == 0 else 1,
-                attention=self.attention,
-                remat=self.remat,
-                keep_attention=self.keep_attention,
-                placement=self.placement,
-                dtype=self.dtype,
-                name=f"layer_{layer}",
-            )(theta, omega, trajectory=trajectory, energies=energies, until=until)
-            theta = evolution.theta
-            records.append(evolution)
-
-        return Output(
-            read(theta), tuple(records), read_early(read, records, read_at, self.placement)
+        lengths = self.lengths(steps)
+        records = self.run_layers(
+            theta,
+            self.stem_conv(images),
+            lengths=lengths,
+            until=stops(stop, lengths, lambda theta: read(theta).argmax(-1)),
+            weight=weight,
+            train=train,
+            trajectory=trajectory,
+            energies=energies,
         )
-
-    def _stem(self, images: Array, train: bool, weight: Array | None) -> Array:
-        """Initial frequencies ω_0 of every cell: convolution, batch norm and ReLU."""
-        stem = conv(
-            images.shape[-1],
-            self.width,
-            3 if self.patch == 1 else self.patch,
-            stride=self.patch,
-            bias=False,
-            dtype=self.dtype,
-            name="stem_conv",
-            placement=self.placement,
-        )
-        norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype, name="stem_norm")
-        return nn.relu(norm(stem(images), train=train, weight=weight))
+        early = read_early(read, records, read_at, self.placement)
+        return Output(read(records[-1].theta), records, early)
 
 
 @register("winfree_image")

@@ -14,6 +14,7 @@ from jax import Array
 
 from wonn_jax.dynamics import PhaseMap
 from wonn_jax.kernels.cpu.trigonometry import cos, sin
+from wonn_jax.kernels.recompute import cheap
 from wonn_jax.nn.layers import uniform_init
 
 INTERACTIONS = ("fixed", "trig", "mlp")
@@ -91,8 +92,12 @@ class LearnedSensitivity(nn.Module):
     @nn.compact
     def __call__(self, theta: Array) -> Array:
         """theta `[B, H, W, C]`, rad → the same shape and dtype."""
-        x = jnp.stack([sin(theta, self.platform), cos(theta, self.platform)])
-        x = jnp.moveaxis(x.reshape(2, -1, theta.shape[-1]), -1, 0)
+
+        def waves(theta: Array) -> Array:
+            both = [f(theta, self.platform).astype(self.dtype) for f in (sin, cos)]
+            return jnp.moveaxis(jnp.stack(both).reshape(2, -1, theta.shape[-1]), -1, 0)
+
+        x = cheap(waves, self.platform)(theta)
         out = ChannelMLP(self.ratio, self.dtype, name="mlp")(x)
         return out.T.reshape(theta.shape).astype(theta.dtype)
 
@@ -118,10 +123,13 @@ class PatchInfluence(nn.Module):
     @nn.compact
     def __call__(self, theta: Array) -> Array:
         """theta `[B, H, W, C]`, rad → `[B, ⌈H/N⌉, ⌈W/N⌉, C]` in the dtype of theta."""
-        waves = [sin(theta, self.platform)]
-        if self.kind == "mlp":
-            waves.append(cos(theta, self.platform))
-        x = jnp.concatenate([patches(wave, self.group) for wave in waves], axis=1)
+        functions = (sin, cos) if self.kind == "mlp" else (sin,)
+
+        def waves(theta: Array) -> Array:
+            each = [f(theta, self.platform).astype(self.dtype) for f in functions]
+            return jnp.concatenate([patches(wave, self.group) for wave in each], axis=1)
+
+        x = cheap(waves, self.platform)(theta)
         out = ChannelMLP(self.ratio * x.shape[1], self.dtype, name="mlp")(
             x.reshape(*x.shape[:2], -1)
         )

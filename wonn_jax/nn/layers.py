@@ -37,7 +37,7 @@ def dense(inputs: int, outputs: int, *, dtype: Any, name: str) -> nn.Dense:
 
 
 def conv(
-    inputs: int,
+    inputs: int | None,
     outputs: int,
     side: int,
     *,
@@ -50,7 +50,8 @@ def conv(
     """side × side convolution, `[B, H, W, inputs]` → `[B, H', W', outputs]`.
 
     With a stride of 1, zero padding keeps H and W. With a larger one there is no padding, and cells
-    at the far edges that do not fill a window are ignored.
+    at the far edges that do not fill a window are ignored. `inputs` determines the initial bias;
+    it can be None if there is none.
     """
     return nn.Conv(
         outputs,
@@ -60,7 +61,7 @@ def conv(
         use_bias=bias,
         dtype=dtype,
         kernel_init=_kernel_init,
-        bias_init=uniform_init(inputs * side * side),
+        bias_init=uniform_init((inputs or 1) * side * side),
         conv_general_dilated=functools.partial(
             convolve, axis_name=placement.grid, platform=placement.platform
         ),
@@ -97,9 +98,8 @@ class BatchNorm(nn.Module):
         var_state = self.variable("batch_stats", "var", jnp.ones, (channels,))
         batches = self.variable("batch_stats", "batches", jnp.zeros, (), jnp.int32)
 
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if train:
-            mean, var, count = self._statistics(wide, weight)
+            mean, var, count = self._statistics(x, weight)
             if not self.is_initializing():
                 unbiased = var * (count / jnp.maximum(count - 1, 1))
                 momentum = jnp.where(count > 0, self.momentum, 0.0)  # 0 for a batch of padding only
@@ -119,15 +119,18 @@ class BatchNorm(nn.Module):
     def _statistics(self, x: Array, weight: Array | None) -> tuple[Array, Array, Array]:
         axes = tuple(range(x.ndim - 1))
         per_example = math.prod(x.shape[1:-1])
-        if weight is None:
-            weight = jnp.ones(x.shape[:1], x.dtype)
-        weight = weight.astype(x.dtype)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        weight = jnp.ones(x.shape[:1], dtype) if weight is None else weight.astype(dtype)
         spread = weight.reshape(-1, *[1] * (x.ndim - 1))
         count = self._over_devices(weight.sum()) * per_example
         size = jnp.maximum(count, 1)
-        mean = self._over_devices((x * spread).sum(axes)) / size
-        squares = jax.checkpoint(lambda x, mean: (jnp.square(x - mean) * spread).sum(axes))
-        var = self._over_devices(squares(x, mean)) / size
+
+        def squares(x: Array, mean: Array) -> Array:
+            return (jnp.square(x.astype(dtype) - mean) * spread).sum(axes)
+
+        mean = self._over_devices((x.astype(dtype) * spread).sum(axes)) / size
+        # For the backward pass x is stored as it is, not in float32.
+        var = self._over_devices(jax.checkpoint(squares)(x, mean)) / size
         return mean, var, count
 
     def _over_devices(self, x: Array) -> Array:

@@ -11,7 +11,7 @@ from jax import Array
 
 from wonn_jax.dynamics import ENERGY, Evolution, PhaseMap, Watch, evolve, evolve_until
 from wonn_jax.kernels.blockwise import RESIDUALS
-from wonn_jax.kernels.recompute import map_examples
+from wonn_jax.kernels.recompute import map_examples, unrolls
 from wonn_jax.kernels.rotary import grid_positions
 from wonn_jax.nn.coupling import AttentionCoupling, ConvolutionCoupling
 from wonn_jax.nn.interactions import (
@@ -115,6 +115,7 @@ class OscillatorLayer(nn.Module):
         theta: Array,
         omega: Array,
         *,
+        steps: int | None = None,
         trajectory: bool = False,
         energies: bool = False,
         until: Until | None = None,
@@ -124,6 +125,7 @@ class OscillatorLayer(nn.Module):
         Args:
           theta: initial phases `[B, H, W, C]`, rad.
           omega: natural frequencies `[B, H, W, C]`, rad per unit time.
+          steps: T, if it is to be another than that of the layer.
           trajectory: whether to return the phases after every step.
           energies: whether to return the energy before every step.
           until: if given, each example stops once it has converged, rather than after T steps.
@@ -141,6 +143,8 @@ class OscillatorLayer(nn.Module):
         if self.is_initializing():  # parameters must exist before the scan
             coupling(interaction.influence(theta))
             interaction.sensitivity(theta)
+        platform = self.placement.platform
+        length = self.steps if steps is None else steps
         policy = jax.checkpoint_policies.save_only_these_names(*RESIDUALS)
 
         system: dict[str, Any] = {
@@ -156,17 +160,17 @@ class OscillatorLayer(nn.Module):
                 theta,
                 omega,
                 **system,
-                steps=self.steps,
+                steps=length,
                 trajectory=trajectory,
                 energies=energies,
                 remat=self.remat,
                 remat_policy=policy if self.keep_attention else None,
+                unroll=unrolls(length, platform),
             )
             return _swap_time(evolution)
 
         # Examples are independent within a layer, so a chunk of them can take all steps before the
         # next chunk begins.
-        platform = self.placement.platform
         if until is not None:
             return map_examples(self._run_until(until, system), theta, omega, platform=platform)
         evolution = map_examples(run, theta, omega, platform=platform)

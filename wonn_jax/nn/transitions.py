@@ -1,7 +1,9 @@
 """Transitions of phases and frequencies between layers of oscillators, and the readout.
 
-Values that are cheap to recompute are not stored for the backward pass, see
-`wonn_jax.kernels.recompute`.
+Each transition has two halves: a convolution of what leaves one layer, and a function of every cell
+that makes from it what enters the next. A network that recomputes whole layers stores what is
+between the halves (see `wonn_jax.models.base`); otherwise, values that are cheap to recompute are
+not stored for the backward pass, see `wonn_jax.kernels.recompute`.
 """
 
 from typing import Any
@@ -46,23 +48,22 @@ class PhaseTransition(nn.Module):
     does not change the angle, and it cancels in the derivative, so it is omitted here.
 
     Attributes:
+      inputs: channels C of this layer.
       width: channels of the next layer.
       bias: whether the convolution has a bias, added to both u and v.
       placement: mesh axes inside `shard_map`, and the platform.
       dtype: of the convolution.
     """
 
+    inputs: int
     width: int
     bias: bool = True
     placement: Placement = ALONE
     dtype: Any = jnp.float32
 
-    @nn.compact
-    def __call__(self, theta: Array) -> Array:
-        """theta `[B, H, W, C]`, rad → `[B, H, W, width]`, rad, in the dtype of theta."""
-        platform = self.placement.platform
-        convolve = conv(
-            theta.shape[-1],
+    def setup(self) -> None:
+        self.conv = conv(
+            self.inputs,
             self.width,
             3,
             bias=self.bias,
@@ -71,42 +72,52 @@ class PhaseTransition(nn.Module):
             placement=self.placement,
         )
 
+    def waves(self, theta: Array) -> tuple[Array, Array]:
+        """theta `[B, H, W, C]`, rad → u, v `[B, H, W, width]` in `dtype`."""
+        platform = self.placement.platform
+
         def waves(theta: Array) -> tuple[Array, Array]:
-            return convolve(cos(theta, platform)), convolve(sin(theta, platform))
+            return self.conv(cos(theta, platform)), self.conv(sin(theta, platform))
+
+        # Only θ is stored. At initialisation the parameters do not exist yet, and Flax cannot
+        # create them inside a JAX transformation.
+        if self.is_initializing():
+            return waves(theta)
+        return recomputed(waves, theta, platform=platform)
+
+    def angle(self, u: Array, v: Array) -> Array:
+        """The phases of the next layer, rad, in float32 at least."""
 
         def angle(u: Array, v: Array) -> Array:
-            return arctan2(v.astype(theta.dtype), u.astype(theta.dtype), platform)
+            dtype = jnp.promote_types(u.dtype, jnp.float32)
+            return arctan2(v.astype(dtype), u.astype(dtype), self.placement.platform)
 
-        # Of all intermediate values only θ, u and v are stored. At initialisation the parameters do
-        # not exist yet, and Flax cannot create them inside a JAX transformation.
-        if self.is_initializing():
-            return angle(*waves(theta))
-        return jax.checkpoint(angle)(*recomputed(waves, theta, platform=platform))
+        return jax.checkpoint(angle)(u, v)
+
+    def __call__(self, theta: Array) -> Array:
+        """theta `[B, H, W, C]`, rad → `[B, H, W, width]`, rad, in float32 at least."""
+        return self.angle(*self.waves(theta))
 
 
 class FrequencyTransition(nn.Module):
     """ω' = ReLU(BatchNorm(conv3×3([e, ω]))), e the embedding of the phases before their transition.
 
     Attributes:
+      inputs: channels C of this layer.
       width: channels of the next layer.
       placement: mesh axes inside `shard_map`, and the platform.
       dtype: of the embedding and the convolution.
     """
 
+    inputs: int
     width: int
     placement: Placement = ALONE
     dtype: Any = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, theta: Array, omega: Array, *, train: bool, weight: Array | None = None
-    ) -> Array:
-        """theta (rad), omega `[B, H, W, C]`; weight `[B]` of examples → `[B, H, W, width]`."""
-        platform = self.placement.platform
-        embed = PhaseEmbedding(self.dtype, platform, name="embedding")
-        width = theta.shape[-1] + omega.shape[-1]
-        convolve = conv(
-            width,
+    def setup(self) -> None:
+        self.embedding = PhaseEmbedding(self.dtype, self.placement.platform)
+        self.conv = conv(
+            2 * self.inputs,
             self.width,
             3,
             bias=True,
@@ -114,17 +125,29 @@ class FrequencyTransition(nn.Module):
             name="conv",
             placement=self.placement,
         )
+        self.norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype)
+
+    def fuse(self, theta: Array, omega: Array) -> Array:
+        """theta (rad), omega `[B, H, W, C]` → `[B, H, W, width]` in `dtype`."""
 
         def fuse(theta: Array, omega: Array) -> Array:
-            return convolve(jnp.concatenate([embed(theta), omega.astype(self.dtype)], axis=-1))
+            both = jnp.concatenate([self.embedding(theta), omega.astype(self.dtype)], axis=-1)
+            return self.conv(both)
 
-        # Only θ and ω are stored for the backward pass.
-        if self.is_initializing():
-            out = fuse(theta, omega)
-        else:
-            out = recomputed(fuse, theta, omega, platform=platform)
-        norm = BatchNorm(axis_names=self.placement.axes, dtype=self.dtype, name="norm")
-        return nn.relu(norm(out, train=train, weight=weight)).astype(omega.dtype)
+        if self.is_initializing():  # as in `PhaseTransition.waves`
+            return fuse(theta, omega)
+        return recomputed(fuse, theta, omega, platform=self.placement.platform)
+
+    def activate(self, x: Array, *, train: bool, weight: Array | None = None) -> Array:
+        """The frequencies of the next layer, rad per unit time, in float32 at least."""
+        omega = nn.relu(self.norm(x, train=train, weight=weight))
+        return omega.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+    def __call__(
+        self, theta: Array, omega: Array, *, train: bool, weight: Array | None = None
+    ) -> Array:
+        """theta (rad), omega `[B, H, W, C]`; weight `[B]` of examples → `[B, H, W, width]`."""
+        return self.activate(self.fuse(theta, omega), train=train, weight=weight)
 
 
 class Readout(nn.Module):

@@ -456,6 +456,7 @@ _FREE_TO_CHANGE = (
     "train.length",
     "model.attention",
     "model.remat",
+    "model.remat_layers",
     "model.keep_attention",
 )
 
