@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from wonn_jax.common.folders import parse_path
@@ -12,7 +12,7 @@ from wonn_jax.parallel import hosts
 from wonn_jax.tools import environment
 from wonn_jax.tools.describe import run_describe
 from wonn_jax.tools.flags import check_names, check_overrides, parse_flags
-from wonn_jax.tools.launch import fail, prepare_devices
+from wonn_jax.tools.launch import fail, prepare_devices, quiet_libraries
 from wonn_jax.train.card import freeze
 from wonn_jax.train.loop import Interrupted, train
 
@@ -42,8 +42,7 @@ _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an er
 
 
 def main(argv: list[str]) -> None:
-    if logging.get_verbosity() == logging.INFO:  # Orbax tells of every file; --verbosity=1 does too
-        logging.set_verbosity(logging.WARNING)
+    quiet_libraries()
     try:
         if len(argv) > 1:
             raise ValueError(

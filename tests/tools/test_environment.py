@@ -107,7 +107,11 @@ def test_closed_streams(monkeypatch):
     [
         (ValueError("a wrong number."), 2, "Error: a wrong number.\n"),
         (RuntimeError("out of memory."), 2, "Error: out of memory.\n"),
-        (FileNotFoundError(2, "No such file", "x.txt"), 2, "Error: x.txt: No such file\n"),
+        (
+            FileNotFoundError(2, "No such file", "x.txt"),
+            2,
+            "Error: x.txt: No such file. Check the path.\n",
+        ),
         (OSError("the disk is full."), 2, "Error: the disk is full.\n"),
         (KeyboardInterrupt(), 130, ""),
     ],

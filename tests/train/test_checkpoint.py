@@ -1,6 +1,7 @@
 """Checkpoints alone; `test_resume.py` tests them in whole runs."""
 
 import shutil
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from runs import run
 
 from wonn_jax.parallel.mesh import make_mesh, replicated
 from wonn_jax.train.checkpoint import Checkpoints, checksum, flatten, unflatten
@@ -182,6 +184,30 @@ def test_other_files_among_the_checkpoints(tmp_path):
         saved.save(2, state(2.0), {})
         saved.wait()
         assert saved.steps() == [1, 2]
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from wonn_jax.tools.launch import fail, quiet_libraries
+from wonn_jax.train.checkpoint import Checkpoints
+
+quiet_libraries()
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with Checkpoints(sys.argv[1], keep=2) as saved:
+        saved.save(1, {f"x{i}": np.random.default_rng(i).normal(size=500) for i in range(40)}, {})
+except OSError as error:
+    fail(error, traceback=False)
+"""
+
+
+def test_a_disk_that_takes_no_more_is_said_in_one_sentence(tmp_path):
+    """Neither do traces of Orbax's threads surround it, nor does one of them keep the process."""
+    result = run([sys.executable, "-c", FULL, str(tmp_path)])
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert f"could not be written into {tmp_path} (File too large). The earlier ones (none)" in line
 
 
 def test_only_the_loop_asks_for_preemption(tmp_path, monkeypatch):

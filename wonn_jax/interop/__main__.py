@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 
+from wonn_jax.common.errors import explain
 from wonn_jax.interop.verify import verify
 
 
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             status = max(status, 0 if verify(file, arguments.tolerance) else 1)
         except (OSError, ValueError, ImportError) as error:
-            print(f"Error: {error}", file=sys.stderr)
+            print(f"Error: {explain(error)}", file=sys.stderr)
             status = 2
     return status
 

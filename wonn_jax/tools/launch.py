@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from traceback import print_exception
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax
+from absl import logging
 from etils import epath
 
+from wonn_jax.common.errors import explain
 from wonn_jax.common.files import named_fields
 from wonn_jax.common.folders import make_folder, parse_path
 from wonn_jax.config import to_dict
@@ -227,12 +229,28 @@ def exit_status(run: Callable[[], int]) -> int:
         return environment.abandon_output()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except OSError as error:
-        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        text = str(error)
-    print(f"Error: {text}", file=sys.stderr)
-    return 2
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
+        print(f"Error: {explain(error)}", file=sys.stderr)
+        return 2
+
+
+def quiet_libraries() -> None:
+    """Silences what Orbax prints of every file, and of errors that it raises as well.
+
+    Its logger writes the whole trace of such an error; threads of TensorStore that are still
+    writing then, one more each, since nobody waits for them any longer. `--verbosity=1` shows all.
+    """
+    if logging.get_verbosity() > logging.INFO:
+        return
+    logging.set_verbosity(min(logging.get_verbosity(), logging.WARNING))
+    logging.get_absl_logger().addFilter(lambda x: not (x.exc_info and "orbax" in x.pathname))
+    show = sys.unraisablehook
+
+    def show_others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            show(unraisable)
+
+    sys.unraisablehook = show_others
 
 
 def fail(error: Exception, *, traceback: bool) -> NoReturn:
@@ -247,7 +265,7 @@ def fail(error: Exception, *, traceback: bool) -> NoReturn:
             raise error
         print_exception(error)
     else:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
     if lost:
         print(
             "Another host has probably ended; see its messages. The same command, on these or "

@@ -16,6 +16,8 @@ import functools
 import hashlib
 import json
 import logging
+import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -171,6 +173,8 @@ class Checkpoints:
                 create=False,
                 cleanup_tmp_directories=self._writes,
                 multiprocessing_options=alone,
+                # Threads that wait for folders would wait for minutes if they cannot be made.
+                async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
             ),
             item_names=("state", "meta"),
         )
@@ -210,7 +214,7 @@ class Checkpoints:
         except Exception as error:  # any error of Orbax's background thread
             raise OSError(
                 f"A checkpoint could not be written into {self.directory} "
-                f"({_first_line(error)}). The earlier ones ({self._listed()}) are intact. Check "
+                f"({_reason(error)}). The earlier ones ({self._listed()}) are intact. Check "
                 "free space and permissions there; the same command then resumes from the last one."
             ) from error
 
@@ -405,6 +409,14 @@ def _damage(where: epath.Path) -> Iterator[None]:
         if any(word in str(error) for word in _PASSING):
             raise OSError(f"Checkpoint {where} cannot be read ({_first_line(error)}).") from error
         raise _DamagedError(f"Checkpoint {where} is damaged ({_first_line(error)})") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why a file could not be written: of an error of TensorStore, that of the system in it."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return os.strerror(int(code[1])) if code else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:
