@@ -82,7 +82,8 @@ def _load(document: Document) -> Any:
 
 
 def _is_torch(document: Document, head: bytes) -> bool:
-    named = document.where.endswith((".pt", ".pth")) and (is_zip(head) or head.startswith(_PICKLE))
+    page = head.lstrip().startswith(b"<")  # that a server has sent in its place
+    named = document.where.endswith((".pt", ".pth")) and not page
     return named or (is_zip(head) and b"/data.pkl" in head)
 
 
@@ -102,7 +103,7 @@ def _load_torch(document: Document) -> np.ndarray:
             raise zipfile.BadZipFile(f"the checksum of {wrong} differs")
     try:
         content = torch.load(place, map_location="cpu", weights_only=True)
-        if isinstance(content, torch.Tensor):
+        if hasattr(content, "numpy"):
             return content.numpy()
         reason = f"it holds a {type(content).__name__}"
     except pickle.UnpicklingError:
@@ -121,8 +122,8 @@ def _names(file: Any, where: str) -> tuple[str, str]:
     labels = [x for x in names if ANSWER.search(x) or _LABELS.fullmatch(x)]
     boards = [x for x in names if PUZZLE.search(x) or _INPUTS.fullmatch(x)]
     boards = [x for x in boards if x not in labels]
-    boards = boards or names if len(names) == 1 else boards
-    if len(boards) != 1 or len(labels) > 1:
+    alone = names == ["arr_0"] or any(map(PUZZLE.search, boards))  # without solutions
+    if len(boards) != 1 or len(labels) > 1 or not (labels or alone):
         raise ValueError(
             f"{where} holds the arrays {', '.join(names) or 'none'}. Required: quizzes and "
             "solutions, features and labels, or such a pair. Write it with numpy.savez(FILE, "
