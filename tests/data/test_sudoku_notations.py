@@ -398,6 +398,7 @@ def test_notation(name):
 
 EMPTY = [",".join(x).replace(".", "") for x in rows(GIVEN)]
 LARGE = FORMS["three lines a row"][0]
+SOLVED_ROWS = "\n".join(" ".join(row) for row in rows(SOLVED))
 SPACED = [" ".join(row) for row in rows(GIVEN)]
 SHORT = GIVEN[:-1]
 
@@ -417,6 +418,8 @@ SHORT = GIVEN[:-1]
         ),
         (MARKED.replace("12345 ", "21345 "), "line [0-9]+: cell 3 is '21345'.*ascending order"),
         (MARKED.replace("12345 ", "12335 "), "cell 3 is '12335'"),
+        (SOLVED_ROWS.replace("6 7 8", "6 78 8", 1), "line 1: cell 5 is '78'"),
+        (f"{GIVEN}\nSolution\n" + SOLVED_ROWS.replace("6 7 8", "6 78 8", 1), "line 3: cell 5 is"),
         ("\n".join(["5 5 3 . . 7 . . . .", *SPACED[1:]]), "line 1 has 10 cells"),
     ],
 )
@@ -495,6 +498,16 @@ def test_several_digits_in_a_cell_are_the_marks_of_all_open_cells_or_wrong(text,
 def test_a_damaged_sudoku_among_others_is_not_left_out(text, message):
     with pytest.raises(ValueError, match=message):
         read_text(text, "x")
+
+
+@pytest.mark.parametrize("count", [27, 80, 81, 82, 162])
+def test_lists_of_many_objects(count):
+    objects = [{"puzzle": GIVEN, "solution": SOLVED}] * count
+    assert found_in(json.dumps(objects)) == BOTH * count
+    assert found_in(json.dumps([{"value": NUMBERS}] * count)) == ONE * count
+    assert (
+        found_in(json.dumps({"id": list(range(count)), "puzzle": [GIVEN] * count})) == ONE * count
+    )
 
 
 @pytest.mark.parametrize("character", "²⁵₅½ⅤＡ")

@@ -27,6 +27,11 @@ _NULL = re.compile(r"\b(?:null|none|nil|nan|n/a|na|undefined|empty)\b", re.IGNOR
 _SEPARATORS = r"\s|,;:!\"'`\[\](){}<>/\\+="
 _RUN = re.compile(r"(?<![\w.*?~-])[\d._*xX?~-]{81}(?![\w.*?~-])")
 _LONG = re.compile(r"(?<![\w.*?~-])[\d._*xX?~-]{27,}(?![\w.*?~-])")
+_UNITS = [
+    {("row", k // 9, 0), ("column", k % 9, 0), ("box", k // 27, k % 9 // 3)} for k in range(81)
+]
+"""Row, column and box of each cell."""
+
 _WORD = re.compile(rf"[^{_SEPARATORS}]{{{27},}}")
 ANSWER = re.compile(
     r"(?<![a-zA-Z])(?:solutions?|solved|answers?|outputs?|expected|lösung(?:en)?)(?![a-zA-Z])",
@@ -355,7 +360,7 @@ class _Boards:
         values = [_value(cell) for cell in cells]
         solving = (answers or self.answers) and self.found
         if solving and not all(values):
-            self._check_no_solution(lines[0], cells, values)
+            self._check_no_solution(lines[0], values)
         if solving and all(values):
             open_ = [k for k, x in enumerate(self.found) if x.solution is None] or [-1]
             fits = [k for k in open_ if _extends(self.found[k].puzzle, values)]
@@ -365,11 +370,11 @@ class _Boards:
             self.found.append(Found(lines[0], values))
             self._marked.append(any(map(_is_marked, cells)))
 
-    def _check_no_solution(self, line: int, cells: Sequence[str], values: Cells) -> None:
+    def _check_no_solution(self, line: int, values: Cells) -> None:
         """Raises a ValueError if a board has most digits of a solution of the last one."""
         puzzle, open_ = self.found[-1].puzzle, values.count(0)
         agrees = all(0 in pair or pair[0] == pair[1] for pair in zip(puzzle, values, strict=True))
-        if agrees and open_ < min(27, puzzle.count(0)) and not any(map(_is_marked, cells)):
+        if agrees and open_ < min(27, puzzle.count(0)):
             raise _Damaged(
                 f", line {line}: the solution has {open_} blank cell{'s' * (open_ > 1)}. Required: "
                 "a digit in every cell. Complete or remove it."
@@ -446,13 +451,15 @@ def _check_marks(lines: Sequence[int], cells: Sequence[str]) -> None:
       lines: that of each row of nine cells, or that of all cells.
       cells: what stands in them.
     """
-    several = [k for k, cell in enumerate(cells) if _is_marked(cell.removeprefix("u"))]
-    if not several:
+    marks = {k: x for k, cell in enumerate(cells) if _is_marked(x := cell.removeprefix("u"))}
+    if not marks:
         return
-    unordered = [k for k in several if not _is_ascending(cells[k].removeprefix("u"))]
-    if not unordered and all(_is_marked(x) or _value(x) for x in cells):
-        return
-    first = [*unordered, *several][0]
+    values = [_value(x) for x in cells]
+    wrong = [k for k, x in marks.items() if not _is_possible(x, k, values)]
+    open_ = [k for k, x in enumerate(cells) if not _value(x)]
+    if not wrong and len(marks) > 3 and all(_is_marked(cells[k]) for k in open_):
+        return  # with fewer of them, one would have a single mark
+    first = [*wrong, *marks][0]
     line, number = (lines[first // 9], first % 9) if len(lines) > 1 else (lines[0], first)
     raise ValueError(
         f", line {line}: cell {number + 1} is {cells[first]!r}. Required: one digit in each cell, "
@@ -461,8 +468,12 @@ def _check_marks(lines: Sequence[int], cells: Sequence[str]) -> None:
     )
 
 
-def _is_ascending(digits: str) -> bool:
-    return all(a < b for a, b in itertools.pairwise(digits))
+def _is_possible(marks: str, cell: int, values: Cells) -> bool:
+    """Whether pencil marks ascend, and one of them at least is possible there."""
+    if not all(a < b for a, b in itertools.pairwise(marks)):
+        return False
+    taken = {str(values[k]) for k in range(81) if k != cell and _UNITS[k] & _UNITS[cell]}
+    return not set(marks) <= taken
 
 
 def _value(cell: str) -> int:
@@ -478,8 +489,7 @@ def _extends(puzzle: Cells, board: Cells) -> bool:
 
 def _is_consistent(board: Cells) -> bool:
     """Whether no digit is twice in a row, column or box."""
-    units = [(("row", k // 9), ("column", k % 9), ("box", k // 27, k % 9 // 3)) for k in range(81)]
-    seen = [(unit, x) for x, places in zip(board, units, strict=True) if x for unit in places]
+    seen = [(unit, x) for x, units in zip(board, _UNITS, strict=True) if x for unit in units]
     return len(set(seen)) == len(seen)
 
 

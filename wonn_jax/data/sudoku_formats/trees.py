@@ -305,11 +305,10 @@ def _checked(values: Sequence[Any], cells: Cells) -> Cells:
 
 def _is_cell(value: Any) -> bool:
     """Whether a value is of a type that a cell can have."""
-    return (
-        value is None
-        or isinstance(value, int | float | dict)
-        or (isinstance(value, str) and len(value.strip()) < 5)
-    )
+    if isinstance(value, dict):  # as in `_digit`
+        return not value or ("value" in value and _is_cell(value["value"]))
+    short = isinstance(value, str) and len(value.strip()) < 5
+    return value is None or isinstance(value, int | float) or short
 
 
 def _digit(cell: Any) -> int:
