@@ -1,6 +1,7 @@
 """Cards: they freeze, hold the paper's recipes, and what contradicts is named with what to type."""
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from cards import ROOT, card, changed
 from runs import tiny
 
-from wonn_jax.config import Component, components, field_names, to_dict
+from wonn_jax.config import Component, build, components, field_names, to_dict
 from wonn_jax.data import ImageAugmentation
 from wonn_jax.train.card import Config, freeze
 
@@ -296,7 +297,13 @@ FOR_BOARDS = [
     ),
     ({"model__steps": "3"}, r"model\.steps='3' must be integers in brackets"),
     ({"model__layers": -1}, r"model\.layers=-1 must be at least 1"),
-    ({"model__step_size": NAN}, r"step_size=nan must be at least 0"),
+    ({"model__step_size": NAN}, r"step_size=nan must be at least 0: .*step_size=0\.1, say"),
+    ({"model__step_size": math.inf}, r"step_size=inf must be at most 3.*step_size=0\.1, say"),
+    ({"model__width": 2**31}, r"width=2147483648 must be at most 2,147,483,647: .*width=128"),
+    ({"model__width": 2**31 - 1}, r"width=2147483647 is not divisible by twice .*=2147483648\."),
+    ({"model__width": 7}, r"width=7 is not divisible by .*; try --config\.model\.width=16\."),
+    ({"model__layers": 1001}, r"layers=1001 must be at most 1,000: --config\.model\.layers=1,"),
+    ({"train__accumulate": 0}, r"accumulate=0 must be at least 1: --config\.train\.accumulate=1"),
     ({"model__heads": "8"}, r"heads='8' is of type str; it must be int"),
     ({"model__head": 8}, r"config\.model has no field 'head'; did you mean config\.model\.heads"),
     ({"model__precision": "float32", "model__attention": "cudnn"}, "takes bfloat16 or float16"),
@@ -318,6 +325,8 @@ FOR_BOARDS = [
         {"eval__evaluators": ("accuracy",), "eval__votes": 32},
         r"eval\.votes=32 is a field of voting, which config\.eval\.evaluators=\('accuracy',\) leav",
     ),
+    ({"eval__evaluators": 3}, r"eval\.evaluators=3 must be names in brackets"),
+    ({"eval__evaluators": ("accuracy",) * 2}, r"\('accuracy', 'accuracy'\) names one twice"),
     ({"eval__at_once": 4}, r"eval\.at_once=4 has no effect without voting"),
     ({"eval__patience": 5}, r"eval\.patience=5 has no effect where nothing stops \(eval\.stop\)"),
     (
@@ -329,7 +338,9 @@ FOR_BOARDS = [
         r"eval\.draws=2 draws are all the same with .*--config\.model\.initial_phase=noise",
     ),
     ({"nonsense": 8}, r"config has no field 'nonsense'"),
-    ({"seed": -1}, r"config\.seed=-1 must be at least 0"),
+    ({"seed": -1}, r"config\.seed=-1 must be at least 0: --config\.seed=1, say"),
+    ({"seed": 2**32}, r"config\.seed=4294967296 must be at most 4,294,967,295"),
+    ({"eval__checkpoint": "²"}, "must be last, best or a step"),
     # What only images read.
     ({"augment__flip": True}, r"config\.augment has no field 'flip'. It has none"),
     ({"augment__name": "image"}, r"augment\.name='image' does not go with config\.task\.name='maz"),
@@ -349,7 +360,7 @@ FOR_IMAGES = [
         {"model__group": 9, "model__patch": 4},
         r"model\.group=9 does not fit on a grid of 8×8.*model\.patch=4.*at most 8",
     ),
-    ({"model__group": 0}, r"model\.group=0 must be at least 1: --config\.model\.group=1"),
+    ({"model__group": 0}, r"model\.group=0 must be at least 1: --config\.model\.group=2"),
     (
         {"model__widening": True, "model__layers": 3},
         r"config\.model\.widening=True needs at least 4 layers.*config\.model\.layers=3.*"
@@ -499,6 +510,7 @@ def test_mistakes_are_named(name, changes, message):
         ("maze_hard", {"optimizer__name": "adamw", "optimizer__weight_decay": 0.1}),
         ("maze_hard", {"optimizer__end_learning_rate": 1e-3}),
         ("maze_hard", {"checkpoint__best": "raw_loss"}),
+        ("maze_hard", {"log__peak_flops": 2e15}),
     ],
     ids=lambda x: str(x)[:40],
 )
@@ -508,6 +520,33 @@ def test_what_is_just_allowed(name, changes):
         section, _, field = path.partition("__")
         if section != "eval":
             assert getattr(getattr(config, section), field) == value
+
+
+ANYTHING: dict[type, list[Any]] = {
+    int: [0, -1, 7, 2**31, 2**64, 10**400, 1.5, "x", None, True],
+    float: [0.0, -1.0, 2.0, NAN, math.inf, -math.inf, 1e300, "x", None, True, ()],
+    bool: [1, "x", None],
+    str: ["", "x", "9" * 99, "-1", "é\n", 3, None, NAN],
+    tuple: [(), (0,), (-1,), (7, 7), (10**400,), (NAN,), ("x",), (None,), ((1,),), 3, "x", None],
+}
+
+
+@pytest.mark.parametrize(
+    "name", [("maze_hard",), ("sudoku",), ("cifar10",), ("cifar10", "resnet18")]
+)
+def test_whatever_a_field_is_set_to(name):
+    """It is right, or an error names the field."""
+    for section, fields in card(*name).to_dict().items():
+        if not isinstance(fields, dict):
+            continue
+        for field, usual in fields.items():
+            for value in ANYTHING[type(usual)]:
+                values = card(*name).to_dict()
+                values[section][field] = value
+                try:
+                    build(Config, values)
+                except ValueError as error:
+                    assert f"config.{section}.{field}" in str(error), (section, field, value)
 
 
 def test_of_a_path_of_40_mazes_as_many_are_used_as_asked(mazes):

@@ -38,15 +38,21 @@ for argv, folder in json.load(sys.stdin):
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 CARDS = {  # of one's own, with mistakes
-    "empty": ("", "empty.py has no function get_config"),
-    "syntax": ("x = 1\ndef get_config(:\n", "syntax.py, line 2: SyntaxError"),
-    "imports": ("import nonsense_q\n", "imports.py, line 1: ModuleNotFoundError"),
-    "fails": ("def get_config():\n    return 1 / 0\n", "fails.py, line 2: ZeroDivisionError"),
+    "empty": ("", "empty.py is no card: it has no function get_config"),
+    "syntax": ("x = 1\ndef get_config(:\n", "syntax.py fails in line 2 (SyntaxError"),
+    "imports": ("import nonsense_q\n", "imports.py fails in line 1 (ModuleNotFoundError"),
+    "fails": (
+        "def get_config():\n    return 1 / 0\n",
+        "fails.py fails in line 2 (ZeroDivisionError",
+    ),
     "number": (
         "def get_config():\n    return 3\n",
-        "number.py returned a int; it must return card",
+        "number.py returns a value of type int; it must return card",
     ),
-    "exits": ("import sys\nsys.exit(1)\n", "exits.py ends the program (1)"),
+    "exits": (
+        "import sys\nsys.exit(1)\n",
+        "exits.py ends the program in line 2 (status 1); it must return",
+    ),
 }
 RESNET = f"--config={ROOT / 'configs/cifar10.py'}:resnet18"
 MISTAKES = [
@@ -58,7 +64,7 @@ MISTAKES = [
     (["--config.modle.heads=4"], "config has no field 'modle'; did you mean config.model?"),
     (
         ["--config.model.heads=many"],
-        "invalid literal for int() with base 10: 'many'. Set a field of",
+        "error: --config.model.heads=many must be an integer; the card has 8.\n",
     ),
     (
         ["--nonsense=3"],
@@ -82,7 +88,7 @@ MISTAKES = [
     (["--mode=eval"], "There is no checkpoint"),
     (["--mode=eval", "--weights=nothing.npz"], "nothing.npz"),
     (["--weights=nothing.npz"], "--weights has no effect on --mode=train or describe"),
-    (["--config=configs/nothing.py"], "error: there is no file configs/nothing.py; give a card"),
+    (["--config=configs/nothing.py"], "error: the card 'configs/nothing.py' does not exist;"),
     *(([f"--config=CARDS/{name}.py"], message) for name, (_, message) in CARDS.items()),
     ([f"--config={ROOT / 'configs/maze_hard.py'}:tiny"], "has no preset 'tiny'; it has 'small'.\n"),
 ]

@@ -132,8 +132,10 @@ def _parts(
     base: type[Component], rest: dict[str, Any], name: str, where: str, own: set[str]
 ) -> tuple[Any, ...]:
     """The components that a section lists under `name`; takes their fields out of `rest`."""
-    chosen = rest.pop(name, ())
+    chosen = _value(tuple[str, ...], rest.pop(name, ()), f"{where}.{name}")
     known = components(base.kind)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"{where}.{name}={chosen} names one twice.")
     for part in chosen:
         one_of(f"{where.removeprefix('config.')}.{name}", part, known)
     taken: set[str] = set()
@@ -175,9 +177,9 @@ def _value(kind: Any, value: Any, where: str) -> Any:
             raise ValueError(
                 f"{where}={value!r} must be {what} in brackets, for example --{where}='(1, 2)'."
             )
-        return tuple(item(x) for x in value)
+        return tuple(_value(item, x, where) for x in value)
     allowed = typing.get_args(kind) or (kind,)  # of a union such as `float | None`
-    if type(value) is int and int not in allowed and float in allowed:
+    if type(value) is int and int not in allowed and float in allowed and abs(value) < 2**64:
         return float(value)
     if type(value) not in allowed:
         must = " or ".join("None" if x is type(None) else x.__name__ for x in allowed)

@@ -36,7 +36,7 @@ _COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0.
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
 _JOIN_SECONDS = flags.DEFINE_float(
-    "join_seconds", hosts.JOIN_SECONDS, "Within which all processes must have started."
+    "join_seconds", hosts.JOIN_SECONDS, "Within which all processes must have started.", 0, 86400
 )
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error arose.")
 
@@ -79,14 +79,10 @@ def main(argv: list[str]) -> None:
         hosts.finish(128 + interrupted.number)
         sys.exit(128 + interrupted.number)
     except KeyboardInterrupt:
-        print("stopped before training began; the same command begins again.", file=sys.stderr)
+        print("stopped; the same command begins again.", file=sys.stderr)
         hosts.leave(130)
-    except BrokenPipeError:
-        hosts.leave(environment.abandon_output())
-    except (ValueError, TypeError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
-        fail(error, traceback=_TRACEBACK.value)
     except Exception as error:
-        fail(error, traceback=True)
+        fail(error, traceback=_TRACEBACK.value)
 
 
 def _name() -> str:

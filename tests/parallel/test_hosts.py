@@ -69,7 +69,7 @@ def test_processes_that_cannot_join(tmp_path):
     scenarios = {
         "no coordinator": ([(1, 3)], missing),
         "one missing": ([(0, 3), (2, 3)], missing),
-        "out of range": ([(2, 2)], "process_id=2, num_processes=2"),
+        "out of range": ([(2, 2)], "--process_id=2 with --num_processes=2 is not the number"),
         "port taken": ([(0, 2)], "cannot listen on port {port}"),
     }
     ports = {what: free_port() for what in scenarios} | {"port taken": taken.getsockname()[1]}

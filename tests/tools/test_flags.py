@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from cards import ROOT, card, changed
+from cards import card, changed
 
 from wonn_jax.tools import flags
 from wonn_jax.train.card import freeze
@@ -11,9 +11,10 @@ from wonn_jax.train.card import freeze
 # --- Fields that do not exist -----------------------------------------------------------------
 
 
-def explained(config: str, *arguments: str) -> str:
-    argv = ["main", f"--config={ROOT / 'configs' / config}", *arguments]
-    return flags._explain(argv, AttributeError("the field is not there"))
+def explained(config: str, *arguments: str, error: str = "") -> str:
+    file, *preset = config.split(":")
+    found = card(file.removesuffix(".py"), *preset)
+    return flags._explain(found, ["main", *arguments], AttributeError(error))
 
 
 @pytest.mark.parametrize("field", ["heads", "layers", "remat", "group", "patch"])
@@ -41,10 +42,48 @@ def test_fields_that_do_not_exist(argument, message):
     assert message in explained("maze_hard.py", *argument.split("="))  # --config.FIELD VALUE
 
 
-def test_a_card_that_fails_says_why():
-    error = "Error loading config: Traceback (most recent call last):\\n  File 'x'\nValueError: no."
-    text = flags._explain(["main", "--config=nowhere.py"], ValueError(error))
-    assert text == "no."
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("model.heads=many", "must be an integer; the card has 8."),
+        ("model.heads=", "must be an integer; the card has 8."),
+        ("model.heads=1e3", "must be an integer; the card has 8."),
+        ("model.step_size=0,1", "must be a number; the card has 0.1."),
+        ("log.tensorboard=maybe", "must be true or false; the card has True."),
+        (
+            "model.steps=(3,",
+            "must be values in brackets, for example '(1, 2)'; the card has (24,).",
+        ),
+        ("train=3", "must be set field by field."),
+    ],
+)
+def test_values_of_another_type(argument, message):
+    error = f"flag --config.{argument}: what the library says"
+    text = explained("maze_hard.py", f"--config.{argument}", error=error)
+    assert text == f"--config.{argument} {message}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--config=a.py:b"], "a.py:b"),
+        (["-config", "a.py", "--config.seed=3"], "a.py"),
+        (["--config.seed=3", "--config=a.py"], "a.py"),
+        (["--help"], ""),
+        (["-h"], ""),
+        (["--helpfull"], ""),
+    ],
+)
+def test_the_card_among_the_flags(arguments, name):
+    assert flags._card_name(["main", *arguments]) == name
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--config"], ["--config="], ["--config", "--mode=eval"]]
+)
+def test_no_card(arguments):
+    with pytest.raises(ValueError, match="--config is missing; .*: --config=configs/maze_hard.py"):
+        flags._card_name(["main", *arguments])
 
 
 # --- Fields that nothing reads ----------------------------------------------------------------

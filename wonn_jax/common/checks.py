@@ -1,12 +1,14 @@
 """Checks of single fields of a configuration, and what they say."""
 
 import dataclasses
-import math
 from collections.abc import Iterable
 from typing import Any
 
 from wonn_jax.common import durations
 from wonn_jax.common.durations import Duration
+
+LARGEST_INTEGER, LARGEST_FLOAT = 2**31 - 1, 3.4e38
+"""What 32 bits hold."""
 
 
 def one_of(field: str, value: Any, allowed: Iterable[str]) -> None:
@@ -18,15 +20,29 @@ def one_of(field: str, value: Any, allowed: Iterable[str]) -> None:
         )
 
 
-def at_least(bound: float, section: str, component: Any, *fields: str) -> None:
-    """Raises a ValueError if a field of `component` is below the bound, or not finite."""
+def at_least(
+    bound: float, section: str, component: Any, *fields: str, most: float | None = None
+) -> None:
+    """Raises a ValueError if a field is below the bound, or above `most`.
+
+    Args:
+      bound: the least value.
+      section: of the configuration that holds the component; '' for the whole.
+      component: a dataclass.
+      fields: of the component.
+      most: the largest value; None for what 32 bits hold.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(component)}
     for field in fields:
         value = getattr(component, field)
-        if not (math.isfinite(value) and value >= bound):
-            path = f"config.{section}.{field}" if section else f"config.{field}"
-            raise ValueError(
-                f"{path}={value} must be at least {bound:g}: --{path}={max(bound, 1):g}, say."
-            )
+        upper = most or (LARGEST_INTEGER if isinstance(value, int) else LARGEST_FLOAT)
+        if bound <= value <= upper:
+            continue
+        path = f"config.{section}.{field}" if section else f"config.{field}"
+        must = f"be at most {upper:,}" if value > upper else f"be at least {bound:g}"
+        default: Any = defaults[field]
+        usual = default if default >= bound and default else max(bound, 1)
+        raise ValueError(f"{path}={value} must {must}: --{path}={usual:g}, say.")
 
 
 def share(section: str, component: Any, *fields: str, one: bool = True) -> None:

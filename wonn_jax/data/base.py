@@ -32,7 +32,7 @@ class DataSet(Component):
     def check(self) -> None:
         local_path(self.path, "config.data.path")
         local_path(self.dir, "config.data.dir")
-        at_least(0, "data", self, "workers")
+        at_least(0, "data", self, "workers", most=1000)
         at_least(1, "data", self, "prefetch")
 
     def load(self, split: str, augment: Augmentation) -> Source:
@@ -88,7 +88,8 @@ class BoardData(DataSet):
 
     def check(self) -> None:
         super().check()
-        at_least(0, "data", self, "train_examples", "test_examples", "seed")
+        at_least(0, "data", self, "train_examples", "test_examples")
+        at_least(0, "data", self, "seed", most=2**64 - 1)
 
     def unused(self) -> dict[str, str]:
         why = "data.path holds the boards, and none are generated"

@@ -43,7 +43,7 @@ class AccuracyConfig(EvaluatorConfig):
     draws: int = 1  # of the initial phases; metrics get mean, standard deviation and ensemble
 
     def check(self) -> None:
-        at_least(1, "eval", self, "draws")
+        at_least(1, "eval", self, "draws", most=1000)
 
     @property
     def passes(self) -> int:

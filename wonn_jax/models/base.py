@@ -226,7 +226,8 @@ class OscillatorConfig(ModelConfig):
         one_of("model.norm", self.norm, NORMS)
         one_of("model.attention", self.attention, IMPLEMENTATIONS)
         one_of("model.remat_layers", self.remat_layers, REMAT_LAYERS)
-        at_least(1, "model", self, "width", "layers", "heads")
+        at_least(1, "model", self, "width", "heads")
+        at_least(1, "model", self, "layers", most=1000)
         at_least(0, "model", self, "step_size", "phase_scale", "remat")
         if not self.steps or min(self.steps) < 1:
             raise ValueError(
@@ -267,13 +268,15 @@ class OscillatorConfig(ModelConfig):
     def _check_heads(self) -> None:
         if self.width % (2 * self.heads) == 0:
             return
-        fits = [h for h in range(1, self.width + 1) if self.width % (2 * h) == 0]
+        most = min(self.width // 2, 2 * self.heads, 4096)  # not that many are looked at
+        fits = [h for h in range(1, most + 1) if self.width % (2 * h) == 0]
         width = max(1, round(self.width / self.heads / 2)) * 2 * self.heads
-        nearest = f" or --config.model.heads={min(fits, key=lambda h: abs(h - self.heads))}"
+        fits.sort(key=lambda h: abs(h - self.heads))
+        nearest = f" or --config.model.heads={fits[0]}" if fits else ""
         raise ValueError(
             f"config.model.width={self.width} is not divisible by twice config.model.heads="
             f"{self.heads} (rotary codes turn the channels of a head in pairs); try "
-            f"--config.model.width={width}{nearest if fits else ''}."
+            f"--config.model.width={width}{nearest}."
         )
 
     def check_platform(self, platform: str) -> None:

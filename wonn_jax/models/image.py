@@ -224,7 +224,8 @@ class ImageConfig(OscillatorConfig):
         return layer_widths(self.width, self.layers, self.widening)
 
     def check(self) -> None:
-        at_least(1, "model", self, "layers", "group", "patch")
+        at_least(1, "model", self, "group", "patch")
+        at_least(1, "model", self, "layers", most=1000)
         if self.widening and self.layers < 4:
             raise ValueError(
                 f"config.model.widening=True needs at least 4 layers (C, 2C, 2C, 4C, …), not "

@@ -13,4 +13,4 @@ class DeviceConfig:
     compilation_cache: str = ""  # folder of compiled programs, to start faster again; '': none
 
     def check(self) -> None:
-        at_least(0, "devices", self, "cpu_devices")
+        at_least(0, "devices", self, "cpu_devices", most=1000)

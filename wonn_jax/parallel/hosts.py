@@ -91,6 +91,11 @@ def _check_place(coordinator: str, index: int, count: int) -> None:
             f"The coordinator {coordinator!r} is not an address; use --coordinator=HOST:PORT, the "
             "host of process 0 and a free port there."
         )
+    if not 0 <= index < count:
+        raise ValueError(
+            f"--process_id={index} with --num_processes={count} is not the number of a process; "
+            "they are numbered from 0 to one less than there are."
+        )
     try:
         if index == 0:  # JAX crashes if the port is taken
             socket.create_server(("", int(port))).close()

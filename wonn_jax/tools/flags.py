@@ -1,98 +1,81 @@
 """The flags of the command line: settings of a card by name, and what to say of wrong ones."""
 
-import importlib.util
+import functools
 import re
-import traceback
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import ml_collections
 from absl import flags
-from ml_collections import config_flags
 
 from wonn_jax.config import unknown_field
+from wonn_jax.tools.cards import EXAMPLE, load_card
 from wonn_jax.tools.launch import fail
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """The flags of the command line; an unknown or wrong field of the config is a message."""
+    """The flags of the command line; a message if the card, a flag or a field of it is wrong."""
+    argv = ["--help" if argument == "-h" else argument for argument in argv]
+    card = None
     try:
+        arguments = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+        if name := _card_name(arguments):
+            card = load_card(name)
         with warnings.catch_warnings():  # ml_collections loads cards by a deprecated function
             warnings.simplefilter("ignore", DeprecationWarning)
-            rest = flags.FLAGS(argv)
-        _check_card(config_flags.get_config_filename(flags.FLAGS["config"]))
-        return rest
-    except (Exception, SystemExit) as error:  # a card is a program: any error may arise in it
-        if text := _error_in_card(argv, error):
-            fail(ValueError(text), traceback=False)
-        if not isinstance(error, _MISTAKES):
-            raise
-        fail(ValueError(_explain(argv, error)), traceback=False)
+            return flags.FLAGS(argv)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error) as error:
+        text = str(error) if card is None else _explain(card, arguments, error)
+        fail(ValueError(text), traceback=False)
 
 
-_MISTAKES = (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error)
+def _card_name(argv: list[str]) -> str:
+    """What `--config` says; '' if help was asked for.
 
-
-def _error_in_card(argv: list[str], error: BaseException) -> str:
-    """Where in the file of the card an error arose; '' if it arose elsewhere."""
-    path = next((x for x in argv if x.startswith("--config=")), "").removeprefix("--config=")
-    path = path.partition(":")[0]
-    if not Path(path).is_file():
+    Raises:
+      ValueError: it says nothing.
+    """
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        if found := re.fullmatch(r"--?config(?:=(.*))?", argument, re.DOTALL):
+            name = following if found[1] is None else found[1]
+            if name and not name.startswith("-"):
+                return name
+    if any(re.match(r"--?(h|help\w*|only_check_args)(=|$)", argument) for argument in argv):
         return ""
-    where = [x.lineno for x in traceback.extract_tb(error.__traceback__) if x.filename == path]
-    line = error.lineno if isinstance(error, SyntaxError) else where[-1] if where else None
-    if isinstance(error, SystemExit):
-        return f"{path} ends the program ({error.code}); a card must return a configuration."
-    if isinstance(error, AttributeError) and "get_config" in str(error):
-        return f"{path} has no function get_config; see the cards in configs/."
-    if line is None or isinstance(error, OSError | flags.Error):
-        return ""
-    what = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{path}, line {line}: {type(error).__name__}: {what}. Correct the card."
+    raise ValueError(f"--config is missing; it names the card of an experiment: {EXAMPLE}.")
 
 
-def _check_card(name: str | None) -> None:
-    """Raises an OSError if the file of the card is not there."""
-    path = (name or "").partition(":")[0]
-    if path and not Path(path).is_file():
-        raise FileNotFoundError(
-            f"there is no file {path}; give a card, such as --config=configs/maze_hard.py:small."
-        )
-    config = flags.FLAGS["config"].value
-    if path and not isinstance(config, ml_collections.ConfigDict):
-        raise ValueError(
-            f"get_config of {path} returned a {type(config).__name__}; it must return "
-            "card(Config(...)), as the cards in configs/ do"
-        )
-
-
-def _explain(argv: list[str], error: Exception) -> str:
+def _explain(card: ml_collections.ConfigDict, argv: list[str], error: Exception) -> str:
     """What is wrong with a field of the configuration, or with anything else."""
-    try:
-        for argument in argv:
-            found = re.match(r"--(config(?:\.\w+)+)(?:=|$)", argument)
-            if found and (text := _unknown(_load_card(argv), found[1].split(".")[1:])):
-                return text
-    except Exception:  # the card itself does not load: the first error says why
-        pass
-    text = str(error).replace("\\'", "'").replace("\\n", ". ")
-    if "Traceback" in text:  # ml_collections quotes the whole trace of a failing config file
-        return text.strip("'\"\n ").splitlines()[-1].partition(": ")[2]
-    if isinstance(error, OSError):
-        return text
-    return f"{text.rstrip('?. ')}. Set a field of the card with --config.SECTION.FIELD=VALUE."
+    for argument in argv:
+        found = re.match(r"--?(?:no)?(config\.[\w.]*)(?:=|$)", argument)
+        if found and (text := _unknown(card, found[1].split(".")[1:])):
+            return text
+    text = str(error)
+    if found := re.match(r"flag --(config\.[\w.]+)=(.*?): ", text, re.DOTALL):
+        value = functools.reduce(lambda section, name: section[name], found[1].split(".")[1:], card)
+        return _must(found[1], found[2], value)
+    text = text.rstrip("?. ") + "."
+    if "Unknown command line flag" in text:
+        text += " Set a field of the card with --config.SECTION.FIELD=VALUE."
+    return text
 
 
-def _load_card(argv: list[str]) -> ml_collections.ConfigDict:
-    value = next(x for x in argv if x.startswith("--config=")).removeprefix("--config=")
-    path, _, preset = value.partition(":")
-    spec = importlib.util.spec_from_file_location("card", Path(path))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*([preset] if preset else []))
+_KINDS = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    tuple: "values in brackets, for example '(1, 2)'",
+    ml_collections.ConfigDict: "set field by field",
+}
+
+
+def _must(field: str, given: str, value: Any) -> str:
+    """What to say of a value of another type than that of the card."""
+    must = next((words for kind, words in _KINDS.items() if isinstance(value, kind)), "text")
+    own = f"; the card has {value!r}" if not isinstance(value, ml_collections.ConfigDict) else ""
+    return f"--{field}={given} must be {must}{own}."
 
 
 def _unknown(config: Any, names: list[str]) -> str:

@@ -217,6 +217,13 @@ def _keep_compiled(folder: epath.Path) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+EXPLAINED = (
+    *(ValueError, TypeError, OSError, ImportError),
+    *(ArithmeticError, MemoryError, RuntimeError),
+)
+"""Errors whose message is all that a user needs."""
+
+
 def exit_status(run: Callable[[], int]) -> int:
     """Runs a command of one process; its exit status, 2 after a message about wrong input."""
     environment.prepare()
@@ -229,7 +236,7 @@ def exit_status(run: Callable[[], int]) -> int:
         return environment.abandon_output()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
+    except EXPLAINED as error:
         print(f"Error: {explain(error)}", file=sys.stderr)
         return 2
 
@@ -257,10 +264,16 @@ def fail(error: Exception, *, traceback: bool) -> NoReturn:
     """Prints the message or the traceback of an error, and ends this process and the other hosts.
 
     The exit status is 2 after a message, 1 after a traceback, `hosts.LOST` if another host was
-    lost.
+    lost, and nothing is printed if nobody reads it.
+
+    Args:
+      error: what arose; unless it is `EXPLAINED`, the traceback is printed.
+      traceback: print it in any case.
     """
+    if isinstance(error, BrokenPipeError):
+        hosts.leave(environment.abandon_output())
     lost = hosts.lost(error)
-    if traceback:
+    if traceback := traceback or not isinstance(error, EXPLAINED):
         if not hosts.several():
             raise error
         print_exception(error)

@@ -50,7 +50,7 @@ class Config:
 
     def check(self) -> None:
         """Raises a ValueError where components contradict each other."""
-        at_least(0, "", self, "seed")
+        at_least(0, "", self, "seed", most=2**32 - 1)  # JAX's keys hold no more
         task = self.task.build(self.data, self.augment)
         self.model.build(task.examples)
         self._check_oscillators()
