@@ -1,7 +1,7 @@
 """Solves mazes and Sudokus from files: `python -m wonn_jax.solve maze FILE`.
 
     python -m wonn_jax.solve maze FILE|- [--workdir=RUN] [--animate=out.gif] [--picture=out.png]
-        [--walls=SIGNS --free=SIGNS --start=SIGN --goal=SIGN]
+        [--walls=SIGNS --free=SIGNS --start=SIGN|ROW,COLUMN --goal=SIGN|ROW,COLUMN]
     python -m wonn_jax.solve sudoku FILE|- [--first=N] [--workdir=RUN | --weights=FILE.pth]
 
 Many ways of writing puzzles are understood (see `tools/puzzles`). Prints the answers and checks
@@ -53,7 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--animate", type=path_argument, help="GIF to write, of the first puzzle")
     parser.add_argument("--colour", choices=("auto", "always", "never"), default="auto")
     for name in SIGNS:
-        parser.add_argument(f"--{name}", default="", help=f"signs of a maze that mean {name}")
+        place = ", or ROW,COLUMN counted from 0" if name in ("start", "goal") else ""
+        parser.add_argument(
+            f"--{name}", default="", help=f"signs of a maze that mean {name}{place}"
+        )
     return parser
 
 

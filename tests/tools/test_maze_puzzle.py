@@ -19,7 +19,7 @@ SAME = {
     "doubled": "".join(
         2 * c if c not in "SG\n" else {"S": "S ", "G": " G"}.get(c, c) for c in PLAIN
     ),
-    "emoji": PLAIN.translate({35: "⬛\ufe0f", 32: "⬜", 83: "🟥", 71: "🟩"}),
+    "emoji": PLAIN.translate({35: "⬛\ufe0f", 32: "⬜", 83: "🟩", 71: "🟥"}),
     "zeros and ones": PLAIN.translate({35: "1", 32: "0"}),
     "commas": "\n".join(",".join(row) for row in PLAIN.translate({32: "0", 35: "1"}).split()),
     "spaced": "\n".join(" ".join(row) for row in PLAIN.replace(" ", ".").split()),
@@ -96,6 +96,37 @@ MOVES = {  # of the shortest path, and the shape
         1,
         (3, 4),
     ),
+    "one line each": ("#####\n\n#S..#\n\n#..G#\n\n#####\n", 3, (4, 5)),
+    "an empty line inside": ("S.#.\n...#\n\n#..G\n", 5, (3, 4)),
+    "floats": ("1.0 1.0 1.0\n2.0 0.0 3.0\n", 2, (2, 3)),
+    "numpy.savetxt": ("2.000e+00 0.000e+00\n1.000e+00 3.000e+00\n", 2, (2, 2)),
+    "words of truth, places": ("True,False\nFalse,False\nstart 0 1\ngoal 1 0\n", 2, (2, 2)),
+    "a table of pandas": (",0,1,2,3,4\n0,1,1,1,1,1\n1,2,0,0,0,3\n", 4, (2, 5)),
+    "a Markdown table with labels": (
+        "|  | 0 | 1 | 2 | 3 | 4 |\n|---|---|---|---|---|---|\n| 0 | S | . | # | . | G |\n"
+        "| 1 | # | . | . | . | # |\n",
+        6,
+        (2, 5),
+    ),
+    "numbered lines": ("0 ####\n1 #SG#\n2 ####\n", 1, (3, 4)),
+    "numbered lines of an editor": ("1: S..\n2: #.#\n3: ..G\n", 4, (3, 3)),
+    "YAML": ("maze:\n  - [1, 1, 1]\n  - [2, 0, 3]\n", 2, (2, 3)),
+    "a string of JSON": ('{"maze": "#\u2588#\\nS.G\\n"}', 2, (2, 3)),
+    "a string of Python": ('maze = """\\\n####\n#SG#\n"""\n', 1, (2, 4)),
+    "HTML": ("<pre>\nS.#<br>\n#.G<br>\n</pre>\n", 3, (2, 3)),
+    "coloured": ("\x1b[31m####\x1b[0m\n#SG#\n", 1, (2, 4)),
+    "half blocks": ("█ ▀▀█\n█▄▄ █\n▀▀▀ ▀\n", 6, (5, 5)),
+    "white walls": ("⬜⬜⬜⬜⬜⬜⬜⬜⬜\n⬜🟩⬛⬛⬛⬛⬛🟥⬜\n⬜⬜⬜⬜⬜⬜⬜⬜⬜\n", 6, (3, 9)),
+    "red walls": ("🟥🟥🟥🟥\n🟥🚶🏁🟥\n", 1, (2, 4)),
+    "from O to X": ("######\n#O   #\n#   X#\n######\n", 4, (4, 6)),
+    "from 8 to 9": ("8001\n1009\n", 4, (2, 4)),
+    "the wall is 0": ("000000000\n021111130\n000000000\n", 6, (3, 9)),
+    "joined cells in a list": (
+        "['<ADJLIST_START>', '(0,0)', '<-->', '(1,0)', ';', '<ADJLIST_END>',\n"
+        "'<ORIGIN_START>', '(1,0)', '<TARGET_START>', '(0,0)']\n",
+        2,
+        (5, 3),
+    ),
     "spaced, free cells blank": ("# # # #\n# S   #\n#   G #\n# # # #\n", 2, (4, 4)),
 }
 
@@ -104,6 +135,59 @@ MOVES = {  # of the shortest path, and the shape
 def test_mazes_of_public_places(text, moves, shape):
     (tokens,) = puzzle.read_mazes(text, "maze.txt")
     assert (puzzle.search_maze(tokens).moves, tokens.shape) == (moves, shape)
+
+
+PLACES = {  # S in row 0, column 2, and G in row 1, column 0
+    "lines": "...\n...\nstart: 0,2\nend: 1,0\n",
+    "words": "Start at row 0, column 2; goal at (1, 0)\n\n...\n...\n",
+    "JSON": '{"grid": [[0, 0, 0], [0, 0, 0]], "start": [0, 2], "end": [1, 0]}',
+    "JSON, a path beside": (
+        '{"start": [0, 2], "path": [[0, 2], [1, 0]], "end": {"x": 0, "y": 1},\n'
+        ' "maze": ["...", "..."]}'
+    ),
+    "Python": "maze = [[0, 0, 0], [0, 0, 0]]\nstart_pos = np.array([0, 2])\nend_pos = (1, 0)\n",
+    "LeetCode": "maze = [[0,0,0],[0,0,0]], start = [0,2], destination = [1,0]\n",
+    "letters": "S=(0,2)\nG=(1,0)\n...\n...\n",
+    "by their sign": "..S\nG..\nstart: 0,2\n",
+    "0 is the wall": "start 0 2 goal 1 0\n111\n101\n",
+}
+
+
+@pytest.mark.parametrize("text", PLACES.values(), ids=PLACES.keys())
+def test_start_and_goal_by_coordinates(text):
+    (tokens,) = puzzle.read_mazes(text, "maze.txt")
+    np.testing.assert_array_equal(tokens[0], [1, 1, 2])
+    assert tokens[1, 0] == 3
+
+
+def test_coordinates_count_the_cells_between_thin_walls(tmp_path):
+    path = tmp_path / "maze.txt"
+    path.write_text("+---+---+\n|       |\n+   +   +\n|   |   |\n+---+---+\n")
+    ((tokens,), origin, _) = PUZZLES["maze"].load(str(path), start="0,0", goal="(1, 1)")
+    np.testing.assert_array_equal(tokens, TOKENS)
+    assert "start in row 0, column 0; goal in row 1, column 1, counted from 0" in origin
+
+
+def test_places_of_several_mazes():
+    one = '{"grid": [[0, 0], [0, 0]], "start": [%d, 0], "end": [%d, 1]}\n'
+    found = puzzle.read_mazes(one % (0, 1) + one % (1, 0), "mazes.jsonl")
+    np.testing.assert_array_equal(found, [[[2, 1], [1, 3]], [[1, 3], [2, 1]]])
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "message"),
+    [
+        (".#\n.G\n", "2,0", r"start 2,0 \(row, column, counted from 0\) is outside; the rows"),
+        (".#\n.G\n", "0,1", "start 0,1 .* is a wall. Type --start=ROW,COLUMN of a free cell"),
+        ("..\n..\ngoal: 0,1\n", "0,1", "start 0,1 .* is the other end"),
+        (".S\n.G\nstart: 0,0\n", "", "start 0,0 .* is not where the drawing has it"),
+        ("start: 0,0\n.G\n\n.G\n", "", "1 coordinates of a start for 2 mazes"),
+        ("..\n.G\n", "", "no start .*--start=SIGN; .*--start=ROW,COLUMN, counted from 0"),
+    ],
+)
+def test_wrong_coordinates(text, start, message):
+    with pytest.raises(ValueError, match=f"maze.txt.* {message}"):
+        puzzle.read_mazes(text, "maze.txt", puzzle.Marks(start=start))
 
 
 def test_it_is_said_how_a_drawing_was_read(tmp_path):
@@ -211,6 +295,9 @@ def test_an_array(tmp_path, array):
         ("maze.txt", b"0000\n0S10\n001G\n0000\n", "in two ways, .* --walls=0 --free=1"),
         ("maze.txt", b"|S_G|\n|_|_|\n", "has both _ and bars"),
         ("maze.txt", b"S.\n", "no goal"),
+        ("maze.txt", b"S  \n\n  G\n", "no goal.* Empty lines separate mazes"),
+        ("maze.txt", b"\x1b[40mS \x1b[0mG\n", "maze.txt has colours of a terminal"),
+        ("maze.txt", "█S▀\n".encode(), "half blocks and 'S', which stands for two cells"),
         ("maze.txt", b"S0G1001\n1111001\n0110110\n", "in two ways"),
     ],
 )
@@ -228,6 +315,8 @@ def test_an_open_maze_is_not_halved():
 def test_several_mazes_of_several_sizes():
     found = puzzle.read_mazes("S.G\n\n\n" + PLAIN + "\n", "maze.txt")
     assert [x.shape for x in found] == [(1, 3), (5, 5)]
+    titled = "Maze 1:\nS.G\nMaze 2:\n.SG.\n---\n" + PLAIN
+    assert [x.shape for x in puzzle.read_mazes(titled, "")] == [(1, 3), (1, 4), (5, 5)]
 
 
 @pytest.mark.parametrize(

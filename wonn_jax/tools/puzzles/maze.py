@@ -15,12 +15,12 @@ from wonn_jax.tasks.pictures import draw_maze
 from wonn_jax.tools.puzzles.base import Loaded, Puzzle, Verdict
 from wonn_jax.tools.puzzles.drawings import (
     UNMARKED,
-    Grid,
     Marks,
+    Reading,
     interpret,
     read_array,
-    read_grids,
     read_picture,
+    read_text,
 )
 
 if TYPE_CHECKING:
@@ -40,16 +40,13 @@ class MazePuzzle(Puzzle):
     def load(self, file: str, **signs: str) -> Loaded:
         """The mazes of text, .npy arrays and pictures; `signs` as in `Marks`."""
         marks = Marks(**signs)
-        grids = [grid for document in documents(file) for grid in _grids(document)]
-        readings = [interpret(grid, marks) for grid in grids]
+        readings = [x for document in documents(file) for x in _readings(document, marks)]
         count = Counter(reading.how for reading in readings)
         hows = [f"{n} × {how}" if len(count) > 1 else how for how, n in count.most_common(4)]
         more = [f"{len(count) - 4} other forms"] if len(count) > 4 else []
         origin = f"{len(readings)} of {name_of(file)}"
         lines = f"\n{'read as':10}".join([origin, *hows, *more])
-        return Loaded(
-            [reading.tokens for reading in readings], lines, [grid.name for grid in grids]
-        )
+        return Loaded([x.tokens for x in readings], lines, [x.name for x in readings])
 
     def check_solvable(self, tokens: np.ndarray, name: str) -> None:
         found = search_maze(tokens)
@@ -143,17 +140,19 @@ def read_mazes(text: str, where: str, marks: Marks = UNMARKED) -> list[np.ndarra
       ValueError: no maze, an unknown character, lines of different lengths, or a maze without
         exactly one start and one goal.
     """
-    return [interpret(grid, marks).tokens for grid in read_grids(text, where)]
+    return [reading.tokens for reading in read_text(text, where, marks)]
 
 
-def _grids(document: Document) -> list[Grid]:
+def _readings(document: Document, marks: Marks) -> list[Reading]:
     """The mazes of a file, which its first bytes or its name tell to be an array or a picture."""
     head = document.head()
     if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
-        return read_array(document.read(), document.where)
-    if head.startswith(_PICTURES) or document.where.lower().endswith(_SUFFIXES):
-        return [read_picture(document.read(), document.where)]
-    return read_grids(document.text(), document.where)
+        grids = read_array(document.read(), document.where)
+    elif head.startswith(_PICTURES) or document.where.lower().endswith(_SUFFIXES):
+        grids = [read_picture(document.read(), document.where)]
+    else:
+        return read_text(document.text(), document.where, marks)
+    return [interpret(grid, marks) for grid in grids]
 
 
 _PICTURES = (

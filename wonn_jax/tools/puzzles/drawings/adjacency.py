@@ -2,20 +2,28 @@
 
 import re
 
+_BEGIN = "<ADJLIST_START>"
 _CELL = r"\(\s*(\d+)\s*,\s*(\d+)\s*\)"
 
 
-def adjacent_cells(text: str) -> list[str] | None:
-    """The rows `[2H + 1][2W + 1]` of one line of tokens; None for another text.
+def joined_cells(text: str) -> list[list[str]]:
+    """The mazes of a text of tokens, each rows `[2H + 1][2W + 1]`; none for another text.
 
     `(0,0) <--> (0,1)` joins two cells, row before column, counted from 0;
-    `<ORIGIN_START>` and `<TARGET_START>` come before start and goal.
+    `<ORIGIN_START>` and `<TARGET_START>` come before start and goal. The tokens may be strings of
+    a list.
     """
-    joined = [tuple(map(int, found)) for found in re.findall(f"{_CELL} *<--> *{_CELL}", text)]
+    plain = re.sub(r"""["'],?\s*["']|["']""", " ", text)
+    boards = [_board(part) for part in plain.split(_BEGIN)]
+    return [board for board in boards if board]
+
+
+def _board(text: str) -> list[str]:
+    joined = [tuple(map(int, x)) for x in re.findall(rf"{_CELL}\s*<-->\s*{_CELL}", text)]
     start = re.search(rf"<ORIGIN_START>\s*{_CELL}", text)
     goal = re.search(rf"<TARGET_START>\s*{_CELL}", text)
     if not (joined and start and goal):
-        return None
+        return []
     places = [tuple(map(int, found)) for found in re.findall(_CELL, text)]
     height, width = (max(axis) + 1 for axis in zip(*places, strict=True))
     board = [["#"] * (2 * width + 1) for _ in range(2 * height + 1)]

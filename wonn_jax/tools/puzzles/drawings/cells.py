@@ -4,18 +4,15 @@ import math
 import re
 
 from wonn_jax.tools.puzzles.base import FRAMES
-from wonn_jax.tools.puzzles.drawings.adjacency import adjacent_cells
 from wonn_jax.tools.puzzles.drawings.floors import open_floors
 from wonn_jax.tools.puzzles.drawings.grid import Grid, array_of, check_lengths
+from wonn_jax.tools.puzzles.drawings.halves import HALVES, upper_and_lower
 from wonn_jax.tools.puzzles.drawings.lines import (
     Line,
-    blocks,
-    numbered_lines,
-    without_captions,
+    unlabelled,
     without_labels,
     without_size,
 )
-from wonn_jax.tools.puzzles.drawings.lists import grids_of, literal
 
 ACROSS = set("-─━═=")
 UPRIGHT = set("|│┃║")
@@ -24,65 +21,66 @@ PICTORIAL = set("█▓▒░■□⬛⬜🧱")
 """Symbols that are drawn twice where a character is half as wide as it is high."""
 
 
-def read_grids(text: str, where: str) -> list[Grid]:
-    """The mazes of a text: drawings with empty lines between them, or a list of lists.
+def read_drawing(group: list[Line], where: str) -> Grid:
+    """One maze from lines with nothing but a maze, its size and labels.
 
     Raises:
-      ValueError: none, or rows of different lengths.
+      ValueError: rows of different lengths.
     """
-    tokens = [rows for line in text.splitlines() if (rows := adjacent_cells(line))]
-    if tokens:
-        return [Grid(array_of(rows), where, how="a list of joined cells") for rows in tokens]
-    if (nested := literal(text)) is not None:
-        return grids_of(nested, where)
-    groups, captions = without_captions(blocks(numbered_lines(text)))
-    grids = [_read_group(group, where) for group in groups]
-    if captions:
-        grids[0].notes.append(f"without the words {captions[0]!r}")
-    if not grids:
-        raise ValueError(
-            f"{where} holds no maze. A maze is drawn with walls # and free cells . or spaces, with "
-            "a start S and a goal G."
-        )
-    return grids
-
-
-def _read_group(group: list[Line], where: str) -> Grid:
-    """One maze from lines with nothing but a maze, its size and labels."""
     group, size = without_size(group)
     group, labelled = without_labels(group)
-    grid = _read([line.text for line in group], where, group[0].number)
+    numbers = tuple(line.number for line in group)
+    grid = _read([line.text for line in group], where, numbers)
     grid.notes += [size] if size else []
     grid.notes += ["without labels of rows and columns"] if labelled else []
     return grid
 
 
-def _read(lines: list[str], where: str, first: int) -> Grid:
-    """One maze from its lines, the first of them number `first`."""
+def _read(lines: list[str], where: str, numbers: tuple[int, ...]) -> Grid:
+    """One maze from its lines and their numbers."""
+    if HALVES & set("".join(lines)):
+        rows = upper_and_lower(lines, where)
+        return Grid(array_of(rows), where, numbers, "half blocks, each two cells")
     for separator, name in (("\t", "tabs"), (",", "commas"), (";", "semicolons")):
         if any(separator in line.strip() for line in lines):
             cells = [_split(line, separator) for line in lines]
-            check_lengths(cells, where, first, f" (cells between {name})")
-            return Grid(array_of(cells), where, first, f"cells between {name}")
+            return _tabular(cells, where, numbers, f"cells between {name}")
     if (floors := open_floors(lines)) is not None:
-        return Grid(array_of(floors[0]), where, first, floors[1])
+        return Grid(array_of(floors[0]), where, numbers, floors[1], thin=True)
     if (table := _table(lines)) is not None:
-        check_lengths(table, where, first, " (cells between bars)")
-        return Grid(array_of(table), where, first, "cells between bars")
+        return _tabular(table, where, numbers, "cells between bars")
     if (apart := _apart(lines)) is not None:
-        return Grid(array_of(apart), where, first, "spaces between cells")
-    lines, padded = _even(lines, where, first)
+        return Grid(array_of(apart), where, numbers, "spaces between cells")
+    lines, padded = _even(lines, where, numbers)
     if "_" in "".join(lines) and UPRIGHT & set("".join(lines)) and "#" not in "".join(lines):
         raise ValueError(
-            f"{where}: the maze that begins in line {first} has both _ and bars; with a first "
+            f"{where}: the maze that begins in line {numbers[0]} has both _ and bars; with a first "
             "line of _ alone, the upper walls, they are floors and walls. Otherwise draw walls "
             "between cells as +---+, or each cell as one character, # or a dot."
         )
-    rows, how = _cells(lines)
+    rows, how, thin = _cells(lines)
     notes = [how] if how else []
     if padded:
         notes.append(f"{padded} lines filled up with spaces" if padded > 1 else "a line filled up")
-    return Grid(array_of(rows), where, first, "; ".join(notes))
+    return Grid(array_of(rows), where, numbers, "; ".join(notes), thin=thin)
+
+
+def _tabular(cells: list[list[str]], where: str, numbers: tuple[int, ...], how: str) -> Grid:
+    """One maze from the cells of a table, perhaps with labels of its rows and columns."""
+    check_lengths(cells, where, numbers, f" ({how})")
+    kept = unlabelled(cells)
+    notes = [] if kept == cells else ["without labels of rows and columns"]
+    rows = [[_plain(cell) for cell in row] for row in kept]
+    return Grid(array_of(rows), where, numbers[-len(rows) :], how, notes=notes)
+
+
+def _plain(cell: str) -> str:
+    """A number without the zeros after its point: '1' for '1.0' and '1.000e+00'."""
+    if re.fullmatch(r"-?\d+\.\d*(?:e[+-]?\d+)?", cell) and float(cell).is_integer():
+        return str(int(float(cell)))
+    return {"True": "1", "true": "1", "TRUE": "1", "False": "0", "false": "0", "FALSE": "0"}.get(
+        cell, cell
+    )
 
 
 def _split(line: str, separator: str) -> list[str]:
@@ -114,10 +112,10 @@ def _table(lines: list[str]) -> list[list[str]] | None:
     if closed and not ruled and any(b != bars[0] for b in bars):
         return None
     cells = [re.split("[|│┃║]", row.strip()) for row in rows]
-    cells = [[c.strip() for c in (row[1:-1] if closed else row)] for row in cells]
-    if any(len(cell) > 1 for row in cells for cell in row):
+    cells = [[c.strip() or " " for c in (row[1:-1] if closed else row)] for row in cells]
+    if any(len(_plain(cell)) > 1 for row in unlabelled(cells) for cell in row):
         return None
-    return [[cell or " " for cell in row] for row in cells]
+    return cells
 
 
 def _alternate(rows: list[str]) -> bool:
@@ -125,7 +123,7 @@ def _alternate(rows: list[str]) -> bool:
     return all(set(row[1::2]) <= UPRIGHT and not UPRIGHT & set(row[::2]) for row in rows)
 
 
-def _even(lines: list[str], where: str, first: int) -> tuple[list[str], int]:
+def _even(lines: list[str], where: str, numbers: tuple[int, ...]) -> tuple[list[str], int]:
     """Lines of one length: without their indentation, with spaces that an editor cut off."""
     indent = min(len(line) - len(line.lstrip(" ")) for line in lines)
     if indent and all(line[indent : indent + 1] not in ("", " ") for line in lines):
@@ -138,34 +136,33 @@ def _even(lines: list[str], where: str, first: int) -> tuple[list[str], int]:
     stripped = [line.rstrip(" ") for line in lines]
     if short and len({*map(len, stripped)}) == 1:
         return stripped, 0
-    check_lengths(lines, where, first)
+    check_lengths(lines, where, numbers)
     return lines, 0
 
 
-def _cells(lines: list[str]) -> tuple[list[str], str]:
-    """One character for each cell, and what was found about their form."""
+def _cells(lines: list[str]) -> tuple[list[str], str, bool]:
+    """One character for each cell, what was found about their form, and whether walls are thin."""
     height, width = len(lines), len(lines[0])
     if width % 2 and width > 2 and height > 1 and _spaced(lines):
-        return [line[::2] for line in lines], "a space between cells"
+        return [line[::2] for line in lines], "a space between cells", False
     if (gap := _thin_walls(lines)) > 2:
         rows = [
             "".join(line[i] + _merge(line[i + 1 : i + gap]) for i in range(0, width - 1, gap))
             + line[-1]
             for line in lines
         ]
-        return rows, f"cells {gap - 1} characters wide between walls of lines"
+        return rows, f"cells {gap - 1} characters wide between walls of lines", True
     if _framed(lines):
         if (apart := _apart([line[1:-1] for line in lines[1:-1]])) is not None:
             flat = lines[0][1] * (len(apart[0]) + 2)
             side = lines[1][0]
-            return [flat, *(side + row + side for row in apart), flat], (
-                "a frame around cells with spaces between them"
-            )
-        return lines, "a frame around one character for each cell"
+            boxed = [flat, *(side + row + side for row in apart), flat]
+            return boxed, "a frame around cells with spaces between them", False
+        return lines, "a frame around one character for each cell", False
     if _doubled(lines):
         pairs = [[line[i : i + 2] for i in range(0, width, 2)] for line in lines]
-        return ["".join(map(_merge, row)) for row in pairs], "two characters for each cell"
-    return lines, ""
+        return ["".join(map(_merge, row)) for row in pairs], "two characters for each cell", False
+    return lines, "", False
 
 
 def _spaced(lines: list[str]) -> bool:
@@ -178,7 +175,7 @@ def _spaced(lines: list[str]) -> bool:
 
 def _apart(lines: list[str]) -> list[str] | None:
     """Cells with spaces between them, on a board where free cells are drawn; None for others."""
-    rows = [line.split() for line in lines]
+    rows = [[_plain(word) for word in line.split()] for line in lines]
     symbols = {symbol for row in rows for symbol in row}
     drawn = symbols & set(".·0_⬜□OoF🌿") and max(map(len, symbols)) == 1
     even = len({*map(len, rows)}) == 1 and len(rows[0]) > 1

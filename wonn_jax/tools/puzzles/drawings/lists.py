@@ -1,6 +1,7 @@
 """Mazes as lists of lists or of strings, in JSON or in the code of a program."""
 
 import ast
+import json
 import re
 from typing import Any
 
@@ -8,16 +9,56 @@ import numpy as np
 
 from wonn_jax.tools.puzzles.drawings.grid import Grid, array_of, check_lengths
 
-_NESTED = re.compile(r"""\[\s*[\[{('"]|\{\s*[{']|\{\s*"[^"]*"\s*,""")
+_NESTED = re.compile(r"""\[\s*[\[('"]|\{\s*[{']|\{\s*"[^"]*"\s*,""")
 """The beginning of a list of lists or of strings, in JSON, Python, JavaScript, C or Java."""
+_ESCAPED = re.compile(r"""(["'])((?:(?!\1)[^\\\n]|\\.)*\\n(?:(?!\1)[^\\\n]|\\.)+)\1""")
+"""A string of several lines."""
+_NAME = re.compile(r"""(\w+)["']?(?:\s|\[\w*\])*[:=]\s*[\w.]*\(?\s*$""")
+_MAZE = re.compile(r"maze|grid|board|map|cell|wall|layout|matrix|field|level|world", re.I)
 
 
-def literal(text: str) -> Any:
-    """The first list of lists or strings in a text of data or code; None if there is none."""
-    begin = _NESTED.search(text)
-    if not begin or re.search(r"^\s*[#X1.█]{3}", text[: begin.start()], flags=re.M):
-        return None
-    code = _balanced(text[begin.start() :])
+def literals(text: str) -> list[Any]:
+    """The lists of lists or strings in a text of data or code, or drawings in its strings.
+
+    Of lists with different names, such as a maze and its path, those are taken whose name is that
+    of a maze, or of the first.
+    """
+    found: list[tuple[str, Any]] = []
+    while begin := _NESTED.search(text):
+        if re.search(r"^\s*[#X1.█]{3}", text[: begin.start()], flags=re.M):
+            break
+        code = _balanced(text[begin.start() :])
+        if (nested := _literal(code)) is not None:
+            found.append((_name(text[: begin.start()]), nested))
+        text = text[begin.start() + len(code) :]
+    return _of_one_name(found)
+
+
+def escaped(text: str) -> list[str]:
+    """The drawings in strings of several lines in a text of data or code."""
+    found = []
+    for string in _ESCAPED.finditer(text):
+        try:
+            found.append((_name(text[: string.start()]), json.loads(f'"{string[2]}"')))
+        except ValueError:
+            continue
+    return _of_one_name(found)
+
+
+def _name(before: str) -> str:
+    """The name that a value has, by the text before it, without a number: 'maze' for 'maze2'."""
+    found = _NAME.search(before)
+    return found[1].rstrip("0123456789_") if found else ""
+
+
+def _of_one_name(found: list[tuple[str, Any]]) -> list[Any]:
+    names = [name for name, _ in found]
+    chosen = next((name for name in names if _MAZE.search(name)), names[0] if names else "")
+    return [value for name, value in found if name == chosen]
+
+
+def _literal(code: str) -> Any:
+    """The value of a list in JSON, Python, JavaScript, C, Java or as NumPy prints it, or None."""
     code = re.sub(r"//.*|#[^'\"\]]*$", "", code, flags=re.M)
     brackets = str.maketrans("{}()", "[][]")
     strings = r"('[^']*'|\"[^\"]*\")"
@@ -63,7 +104,7 @@ def grids_of(nested: Any, where: str) -> list[Grid]:
             "a string."
         )
     cells = [[_symbol(cell) for cell in row] for row in rows]
-    check_lengths(cells, where, 0)
+    check_lengths(cells, where)
     return [Grid(array_of(cells), where, how="a list of rows")]
 
 

@@ -8,18 +8,54 @@ import numpy as np
 from wonn_jax.data import maze
 from wonn_jax.tasks.maze import FREE, GOAL, START, WALL
 from wonn_jax.tools.puzzles.base import FRAMES
+from wonn_jax.tools.puzzles.drawings.ends import Ends, place_of
 from wonn_jax.tools.puzzles.drawings.grid import Grid, outermost
 
 WALLS = "#Xx█▓▒■⬛🧱🌲🌳🪨🟫🔲%1Ww▮" + FRAMES
-OPEN = " .·_⬜□░0Oo*•🌿🟦🟨🔳"
-STARTS = "SsAa@🟥🔴🚶🏃🐭🐁🐀🤖🧍😀☻☺🧑"
-GOALS = "GgEeFfBb🟩🟢🏁🧀🚩⚑🏆⭐🎯🚪💎🏠"
-PAIRS = ("@X", "@>", "BE", "PG", "PE", "PT", "ST", "SX", "SD", "^$", "23", "IO", "🟢🔴", "🟩🟥")
+OPEN = " .·_⬜□░0Oo*•🌿🟦🟨🔳c"
+STARTS = "SsAa@🟩🟢🚶🏃🐭🐁🐀🤖🧍😀☻☺🧑"
+GOALS = "GgEeFfBb🟥🔴🏁🧀🚩⚑🏆⭐🎯🚪💎🏠"
+COLOURS = {
+    **dict.fromkeys(("dark",), WALL),
+    **dict.fromkeys(("light", "yellow", "cyan", "blue", "magenta"), FREE),
+    "green": START,
+    "red": GOAL,
+}
+"""Of the cells of a picture."""
+PAIRS = (
+    "89",
+    "🟥🏁",
+    "🔴🏁",
+    "@X",
+    "@>",
+    "BE",
+    "PG",
+    "PE",
+    "PT",
+    "ST",
+    "SX",
+    "SD",
+    "^$",
+    "23",
+    "IO",
+    "OX",
+    "🔵🔴",
+    "🟦🟥",
+)
 """Start and goal where these two stand on a board once each and nothing else says where to go."""
 
 
+OPPOSITES = (("1", "0"), ("⬛", "⬜"), ("■", "□"), ("dark", "light"))
+"""Wall and free cell that are as often the other way round."""
+SQUARES = set("🟥🟧🟨🟩🟦🟪🟫🔴🟢🔵")
+"""Symbols that are start or goal only where they stand alone."""
+
+
 class Marks(NamedTuple):
-    """Symbols whose meaning is given, each a string of single characters."""
+    """Symbols whose meaning is given: single characters, or several words between commas.
+
+    `start` and `goal` may be places instead: 'ROW,COLUMN', counted from 0.
+    """
 
     walls: str = ""
     free: str = ""
@@ -35,10 +71,12 @@ class Reading(NamedTuple):
 
     tokens: `[H, W]`: 0 wall, 1 free, 2 start, 3 goal.
     how: a line for people.
+    name: of the maze, for messages.
     """
 
     tokens: np.ndarray
     how: str
+    name: str
 
 
 def interpret(grid: Grid, marks: Marks = UNMARKED) -> Reading:
@@ -48,7 +86,9 @@ def interpret(grid: Grid, marks: Marks = UNMARKED) -> Reading:
       ValueError: an unknown symbol, a symbol with two given meanings, or a board without exactly
         one start and one goal.
     """
-    meaning = _meanings(grid, marks)
+    told = {name: place for name in ("start", "goal") if (place := place_of(getattr(marks, name)))}
+    signs = marks._replace(**dict.fromkeys(told, ""))
+    meaning = _meanings(grid, signs, set(told))
     for place, symbol in np.ndenumerate(grid.symbols):
         if symbol not in meaning:
             raise ValueError(
@@ -57,33 +97,49 @@ def interpret(grid: Grid, marks: Marks = UNMARKED) -> Reading:
                 "goal G, E, F or B; say what others are, for example "
                 f"--walls={symbol} or --free={symbol}."
             )
-    tokens = np.vectorize(meaning.__getitem__, otypes=[np.int32])(grid.symbols)
     notes = [grid.how] * bool(grid.how) + grid.notes
+    ends = grid.ends | told
+    pair = _opposites(grid, meaning)
+    if ends and pair and not any(signs[:2]) and _all_walls(grid, meaning, ends):
+        meaning |= {pair[0]: FREE, pair[1]: WALL}
+        notes.append(f"{pair[1]} is a wall and {pair[0]} free, since start and goal stand on it")
+    tokens = np.vectorize(meaning.__getitem__, otypes=[np.int32])(grid.symbols)
+    notes += _put(grid, tokens, ends) if ends else []
     notes += _take_openings(tokens)
     _check_ends(grid, tokens)
     if not any(marks) and (path := _drawn_path(grid, tokens, meaning)):
         tokens[grid.symbols == path] = FREE
         meaning = meaning | {path: FREE}
         notes.append(f"{path} is a path drawn from start to goal")
-    if not any(marks) and meaning["1"] == WALL and (inverse := _inverted(grid, tokens)) is not None:
-        tokens, meaning = inverse, meaning | {"0": WALL, "1": FREE}
-        notes.append("0 is a wall and 1 free, since the free cells are joined only so")
-    return Reading(tokens, _describe(grid, tokens, meaning, notes))
+    if pair and not any(signs[:2]) and not ends and _inverted(grid, tokens, *pair):
+        tokens = np.choose(tokens, [FREE, WALL, START, GOAL]).astype(np.int32)
+        meaning = meaning | {pair[1]: WALL, pair[0]: FREE}
+        notes.append(
+            f"{pair[1]} is a wall and {pair[0]} free, since the free cells are joined only so"
+        )
+    return Reading(tokens, _describe(grid, tokens, meaning, notes), grid.name)
 
 
-def _meanings(grid: Grid, marks: Marks) -> dict[str, int]:
+def _meanings(grid: Grid, marks: Marks, placed: set[str]) -> dict[str, int]:
     """From symbols to tokens: the usual ones, those that this board suggests, those given."""
     meaning = {
         **dict.fromkeys(WALLS, WALL),
         **dict.fromkeys(OPEN, FREE),
         **dict.fromkeys(STARTS, START),
         **dict.fromkeys(GOALS, GOAL),
+        **COLOURS,
     }
     count = Counter(grid.symbols.flat)
-    if not _is_wall_here(count, meaning) and (ring := _ring(grid.symbols)):
+    for square in [s for s in SQUARES if count[s] > 1]:
+        meaning[square] = FREE if _is_wall_here(count, meaning) else WALL
+    ring = _ring(grid.symbols)
+    if not _is_wall_here(count, meaning) and ring:
         meaning[ring] = WALL  # drawn with a symbol that is free elsewhere
-    if set(count) == {"0", "1"} and _ring(grid.symbols) == "0":
-        meaning |= {"0": WALL, "1": FREE}
+    for wall, free in OPPOSITES:
+        both = {wall, free} == {s for s in count if meaning.get(s) in (WALL, FREE)}
+        long = outermost(grid.symbols.shape).sum() >= 20
+        if both and ring == free and (long or len(count) == 2):
+            meaning |= {free: WALL, wall: FREE}
     if count["-1"] and count["1"] == count["2"] == 1:
         meaning |= {"-1": WALL, "0": FREE, "1": START, "2": GOAL}
     meaning["-1"] = WALL
@@ -96,13 +152,15 @@ def _meanings(grid: Grid, marks: Marks) -> dict[str, int]:
             break
     given: dict[str, int] = {}
     for symbols, token in zip(marks, (WALL, FREE, START, GOAL), strict=True):
-        for symbol in symbols:
+        words = symbols.split(",")
+        for symbol in words if set(words) <= set(count) else symbols:
             if given.setdefault(symbol, token) != token:
                 raise ValueError(
                     f"{symbol!r} is given two meanings by --walls, --free, --start and --goal; "
                     "give it one."
                 )
-    for token in {START, GOAL} & set(given.values()):  # the usual signs of a given end are open
+    known = set(given.values()) | {{"start": START, "goal": GOAL}[name] for name in placed}
+    for token in {START, GOAL} & known:  # the usual signs of a given end are open
         for symbol in [s for s, t in meaning.items() if t == token]:
             meaning[symbol] = FREE
     return meaning | given
@@ -127,6 +185,54 @@ def _others_free(count: Counter[str], meaning: dict[str, int], *ends: str) -> bo
     """Whether no third symbol would be a start or a goal."""
     mine = {x for end in ends for x in (end, end.lower())}
     return not any(meaning.get(s) in (START, GOAL) and s not in mine for s in count)
+
+
+def _opposites(grid: Grid, meaning: dict[str, int]) -> tuple[str, str] | None:
+    """The symbols of walls and of free cells on a board where they may be the other way round."""
+    used = {s for s in set(grid.symbols.flat) if meaning[s] in (WALL, FREE)}
+    for wall, free in OPPOSITES:
+        if used == {wall, free} and (meaning[wall], meaning[free]) == (WALL, FREE):
+            return wall, free
+    return None
+
+
+def _all_walls(grid: Grid, meaning: dict[str, int], ends: Ends) -> bool:
+    """Whether all ends that are given by coordinates stand on walls."""
+    inside = [p for p in ends.values() if all(np.less(p, grid.counted.shape))]
+    return bool(inside) and all(
+        meaning[grid.symbols.flat[grid.counted[place]]] == WALL for place in inside
+    )
+
+
+def _put(grid: Grid, tokens: np.ndarray, ends: Ends) -> list[str]:
+    """Puts start and goal where coordinates say.
+
+    Raises:
+      ValueError: there is no such cell, it is a wall, or the drawing has that end elsewhere.
+    """
+    rows, columns = grid.counted.shape
+    notes = []
+    for name, (row, column) in ends.items():
+        token = {"start": START, "goal": GOAL}[name]
+        place = f"{grid.name}: the {name} {row},{column} (row, column, counted from 0)"
+        option = f"Type --{name}=ROW,COLUMN"
+        if row >= rows or column >= columns:
+            raise ValueError(
+                f"{place} is outside; the rows are 0 to {rows - 1}, the columns 0 to "
+                f"{columns - 1}. {option}."
+            )
+        index = grid.counted[row, column]
+        others = tokens == token
+        others.flat[index] = False
+        if others.any():
+            raise ValueError(f"{place} is not where the drawing has it. {option}.")
+        if tokens.flat[index] not in (FREE, token):
+            kind = "a wall" if tokens.flat[index] == WALL else "the other end"
+            raise ValueError(f"{place} is {kind}. {option} of a free cell.")
+        tokens.flat[index] = token
+        notes.append(f"{name} in row {row}, column {column}")
+    notes[-1] += ", counted from 0"
+    return notes
 
 
 def _take_openings(tokens: np.ndarray) -> list[str]:
@@ -154,7 +260,8 @@ def _check_ends(grid: Grid, tokens: np.ndarray) -> None:
                     "In a picture they are the green and the red cell, or the two openings of the "
                     f"outer wall; this one was read as {tokens.shape[0]}×{tokens.shape[1]} cells."
                     if grid.pictorial
-                    else f"Where other signs stand for it, say which: --{option}=SIGN."
+                    else f"Where other signs stand for it, say which: --{option}=SIGN; or say "
+                    f"where it is: --{option}=ROW,COLUMN, counted from 0."
                 )
             )
 
@@ -170,30 +277,29 @@ def _drawn_path(grid: Grid, tokens: np.ndarray, meaning: dict[str, int]) -> str:
     return ""
 
 
-def _inverted(grid: Grid, tokens: np.ndarray) -> np.ndarray | None:
-    """The maze with 0 and 1 exchanged, where only so its free cells are joined; None otherwise.
+def _inverted(grid: Grid, tokens: np.ndarray, wall: str, free: str) -> bool:
+    """Whether the free cells are joined only if wall and free cells are exchanged.
 
     Raises:
-      ValueError: both have a solution, and neither an outer wall of 1 nor the share of free cells
-        that can be reached tells the two apart.
+      ValueError: both have a solution, and neither an outer wall nor the share of free cells that
+        can be reached tells the two apart.
     """
-    if set(grid.symbols[(tokens == WALL) | (tokens == FREE)].flat) != {"0", "1"}:
-        return None
-    exchanged = np.choose(tokens, [FREE, WALL, START, GOAL]).astype(np.int32)
+    exchanged = np.choose(tokens, [FREE, WALL, START, GOAL])
     if not _solvable(exchanged):
-        return None
+        return False
     if not _solvable(tokens):
-        return exchanged
+        return True
     ring = _ring(grid.symbols)
     usual, other = _share_reached(tokens), _share_reached(exchanged)
     if not ring and other > 0.8 and usual < 0.5:
-        return exchanged
-    if ring == "0" or (not ring and usual < 0.8):
+        return True
+    if ring == free or (not ring and usual < 0.8):
         raise ValueError(
-            f"{grid.where}: the maze {grid.begins} can be read in two ways, with walls 1 or with "
-            "walls 0: add --walls=1 --free=0, or --walls=0 --free=1."
+            f"{grid.where}: the maze {grid.begins} can be read in two ways, with walls {wall} or "
+            f"with walls {free}: add --walls={wall} --free={free}, or --walls={free} "
+            f"--free={wall}."
         )
-    return None
+    return False
 
 
 def _share_reached(tokens: np.ndarray) -> float:
@@ -220,6 +326,7 @@ def _describe(grid: Grid, tokens: np.ndarray, meaning: dict[str, int], notes: li
         return " ".join(found[:8]) or "none"
 
     parts = [f"walls {signs(WALL)}, free {signs(FREE)}"]
-    if not any("openings" in note for note in notes):
-        parts[0] += f", start {signs(START)}, goal {signs(GOAL)}"
+    for token, name in ((START, "start"), (GOAL, "goal")):
+        if (found := signs(token)) != "none":
+            parts[0] += f", {name} {found}"
     return "; ".join([f"{rows}×{columns} cells", *notes, *parts])
