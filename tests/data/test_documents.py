@@ -49,7 +49,13 @@ def archive(path, files):
 
 
 def test_archives_and_folders_are_all_their_files(tmp_path):
-    files = {"a/2.txt": "two", "a/1.txt.gz": gzip.compress(b"one"), "__MACOSX/a": "", "a/.x": ""}
+    files = {
+        "a/2.txt": "two",
+        "a/1.txt.gz": gzip.compress(b"one"),
+        "__MACOSX/a": "",
+        "a/.x": "",
+        "a/Thumbs.db": "",
+    }
     archive(tmp_path / "all.zip", files)
     found = documents(str(tmp_path / "all.zip"))
     assert [(x.where, x.text()) for x in found] == [

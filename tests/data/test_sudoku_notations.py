@@ -357,6 +357,25 @@ FORMS = {
     "NumPy prints": (str(np.array(NUMBERS)), ONE),
     "NumPy prints floats": (str(np.array(NUMBERS, float)), ONE),
     "NumPy prints NaN": (str(np.array(NULLS, float)), ONE),
+    "NumPy saves": (
+        "\n".join(" ".join(f"{float(x):.18e}" for x in row) for row in NUMBERS),
+        ONE,
+    ),
+    "-1": ("\n".join(", ".join(str(x or -1) for x in row) for row in NUMBERS), ONE),
+    "-1.0 and spaces": (
+        "\n".join("[ " + "  ".join(f"{float(x or -1)}" for x in row) + "]" for row in NUMBERS),
+        ONE,
+    ),
+    "Prolog": (
+        "problem(1, ["
+        + ",\n".join(f"[{','.join(with_blank(x, '_'))}]" for x in rows(GIVEN))
+        + "]).",
+        ONE,
+    ),
+    "SQL": (
+        f"INSERT INTO a VALUES (1, '{GIVEN}', '{SOLVED}'), (2, '{OTHER}', '{OTHER_SOLVED}');",
+        TWO_SOLVED,
+    ),
     "NumPy repr": (repr(np.array(NUMBERS, np.uint8)), ONE),
     "YAML": ("puzzle:\n" + "\n".join(f"  - {x}" for x in NUMBERS), ONE),
     # Words around them.

@@ -165,6 +165,8 @@ def as_folder(document: Document) -> Place | None:
     with damage(where):
         archive = zipfile.ZipFile(place if isinstance(place, Path) else io.BytesIO(document.read()))
     names = archive.namelist()
+    if not names:
+        raise ValueError(f"{where} is an empty archive. Copy or download it again.")
     if all("/" not in x and x.endswith(".npy") for x in names) or names[0].endswith("/data.pkl"):
         return None
     if "[Content_Types].xml" in names:
@@ -179,7 +181,8 @@ def as_folder(document: Document) -> Place | None:
 
 def members(folder: Place) -> list[Place]:
     """What lies in a folder, by name, without what systems hide there."""
-    found = [x for x in folder.iterdir() if not x.name.startswith((".", "__MACOSX"))]
+    hidden = (".", "__MACOSX", "Thumbs.db", "desktop.ini")
+    found = [x for x in folder.iterdir() if not x.name.startswith(hidden)]
     return sorted(cast(list[Place], found), key=lambda x: x.name)
 
 

@@ -209,7 +209,9 @@ def _unwrapped(line: str) -> tuple[str, str]:
     line = re.sub(r",?\s*dtype=.*$", "", line)
     line = re.sub(r"^(\s*\|(?:[^|]*\|){9})\.\s*$", r"\1", line)  # the end of a row in LaTeX
     line = re.sub(r"([\"'])([^\"']*)\1", lambda m: m[2] if m[2].strip() else ".", line)
-    line = re.sub(r"([\])}])[\s,;]*$", r"\1", _NULL.sub(".", line))
+    line = re.sub(r"([\])}])[\s,;.]*$", r"\1", _NULL.sub(".", line))
+    line = re.sub(r"(?<![^\s,;(\[|])-1(?:\.0*)?(?![^\s,;)\]|])", ".", line)  # a blank to NumPy
+    line = re.sub(r"\b(\d)\.0*e\+00\b", r"\1", line, flags=re.IGNORECASE)  # numpy.savetxt
     label = re.compile(r"\s*(?:r(?:ow)?\s*([1-9])|([A-I]))(?=[\s|:.)])[:.)]?(?=[^A-Za-z]*$)", re.I)
     if match := label.match(line):
         number = match[1] or str(ord(match[2].upper()) - ord("A") + 1)
@@ -381,15 +383,16 @@ class _Boards:
             )
 
     def add_line(self, line: _Line) -> None:
-        """One or several whole Sudokus in a line; of two, a complete one may solve the other."""
+        """One or several whole Sudokus in a line; a complete one may solve the one before."""
         cells = line.cells
         boards = [cells[k : k + 81] for k in range(0, len(cells), 81)]
         values = [[_value(x) for x in board] for board in boards]
         if len(boards) == 2 and all(values[0]) and not all(values[1]):
             boards, values = boards[::-1], values[::-1]
         self.add([line.number], boards[0])
-        for board in boards[1:]:
-            self.add([line.number], board, answers=len(boards) == 2)
+        for k in range(1, len(boards)):
+            solved = all(values[k]) and _extends(values[k - 1], values[k])
+            self.add([line.number], boards[k], answers=solved or len(boards) == 2)
 
     def add_rows(self, rows: list[tuple[int, int, tuple[str, ...]]], end: int) -> None:
         """Rows of nine cells each; of eighteen, if two Sudokus stand side by side.

@@ -239,7 +239,7 @@ def _board(tree: Any) -> Cells | None:
 
 def _board_of_string(text: str) -> Cells | None:
     if len(text) == 81 and not set(text) - set(_SIGNS + " "):
-        return [_digit(c) for c in text]
+        return [int(c) if c.isdecimal() else 0 for c in text]
     if len(text) > 2000 or not re.search(r"[1-9]", text):
         return None
     if len(text) > 81:  # a grid, with ends of lines
