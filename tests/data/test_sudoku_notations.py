@@ -367,7 +367,7 @@ FORMS = {
         ONE,
     ),
     "Prolog": (
-        "problem(1, ["
+        "problem(1, [\n"
         + ",\n".join(f"[{','.join(with_blank(x, '_'))}]" for x in rows(GIVEN))
         + "]).",
         ONE,
