@@ -217,6 +217,9 @@ IMAGE = np.array([[0, 0, 0, 0], [0, 2, 1, 0], [0, 1, 3, 0], [0, 0, 0, 0]])
 COLOURS = np.array([[0, 0, 0], [255, 255, 255], [0, 200, 0], [220, 0, 0]], np.uint8)
 
 
+PLANES = np.arange(4)[:, None, None] == IMAGE
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
 @pytest.mark.parametrize("side", [1, 10])
 def test_a_picture(tmp_path, mode, side):
@@ -270,15 +273,78 @@ def test_openings_of_an_array(tmp_path, dtype, walls):
         IMAGE.reshape(1, -1) + 1,  # the published layout
         COLOURS[IMAGE],
         COLOURS[IMAGE][None],
+        IMAGE.astype(np.float16),
+        IMAGE[..., None].astype(float),
+        IMAGE[None, None],
+        PLANES,
+        PLANES.transpose(1, 2, 0).astype(float),
+        PLANES[None].astype(np.uint8),
+        PLANES[[0, 2, 3]],
+        np.stack([~PLANES[0], PLANES[2], PLANES[3]]).astype(float),
+        COLOURS[IMAGE].astype(float),
+        (COLOURS[IMAGE] / 255).astype(np.float32),
+        (COLOURS > 99)[IMAGE],
+        COLOURS[IMAGE].transpose(2, 0, 1),
+        (COLOURS[IMAGE] / 255).transpose(2, 0, 1)[None],
         np.array(["####", "#S.#", "#.G#", "####"]),
+        np.array([b"####", b"#S.#", b"#.G#", b"####"]),
+        np.array([list("####"), list("#S.#"), list("#.G#"), list("####")], "S1"),
         np.array(["####", "#S.#", "#.G#", "####"]).view("U1").reshape(4, 4),
     ],
-    ids=["tokens", "several", "published", "colours", "pictures", "strings", "characters"],
+    ids=[
+        *("tokens", "several", "published", "colours", "pictures", "floats", "one channel"),
+        *("a batch of one channel", "planes", "planes last", "a batch of planes"),
+        *("planes without free cells", "planes with free ends", "floating-point colours"),
+        *("colours to 1", "boolean colours", "channels first", "a batch with channels first"),
+        *("strings", "bytes", "characters of one byte", "characters"),
+    ],
 )
 def test_an_array(tmp_path, array):
     np.save(tmp_path / "maze.npy", array)
     ((tokens,), *_) = PUZZLES["maze"].load(str(tmp_path / "maze.npy"))
     np.testing.assert_array_equal(tokens, IMAGE)
+
+
+WALLS = (IMAGE == 0).astype(int)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"arr_0": IMAGE},
+        {"inputs": IMAGE + 1, "labels": np.minimum(IMAGE + 1, 5)},
+        {"maze": WALLS, "start": [1, 1], "goal": [2, 2]},
+        {"grid": WALLS[None] == 1, "start_pos": [[1, 1]], "end_pos": [[2, 2]]},
+    ],
+    ids=["one", "with labels", "with places", "a batch with places"],
+)
+def test_an_archive_of_arrays(tmp_path, arrays):
+    np.savez(tmp_path / "maze.npz", **arrays)
+    ((tokens,), *_) = PUZZLES["maze"].load(str(tmp_path / "maze.npz"))
+    np.testing.assert_array_equal(tokens, IMAGE)
+
+
+def test_a_list_of_connections(tmp_path):
+    connected = np.zeros((2, 2, 2), bool)
+    connected[0, :, 0][:1] = connected[1, 0, 0] = connected[0, 0, 1] = True
+    places = {"start_pos": [0, 0], "end_pos": [1, 1]}
+    np.savez(tmp_path / "maze.npz", connection_list=connected, **places)
+    ((tokens,), *_) = PUZZLES["maze"].load(str(tmp_path / "maze.npz"))
+    np.testing.assert_array_equal(tokens, TOKENS)
+
+
+def test_arrays_that_are_no_mazes(tmp_path):
+    for array, message in (
+        (np.full((2, 2), 0.5), "holds 0.5; cells are integers"),
+        (np.full((2, 2), np.nan), "holds nan"),
+        (np.zeros((2, 5, 7, 9)), "no axis holds colours, or planes"),
+    ):
+        np.save(tmp_path / "maze.npy", array)
+        with pytest.raises(ValueError, match=rf"maze.npy.* {message}"):
+            PUZZLES["maze"].load(str(tmp_path / "maze.npy"))
+    np.savez(tmp_path / "maze.npz", a=IMAGE, b=IMAGE)
+    with pytest.raises(ValueError, match=r"arrays a, b; save the one with the maze"):
+        PUZZLES["maze"].load(str(tmp_path / "maze.npz"))
 
 
 @pytest.mark.parametrize(

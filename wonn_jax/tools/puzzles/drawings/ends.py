@@ -28,6 +28,14 @@ def place_of(text: str) -> Place | None:
     return _place(*found.groups()) if found else None
 
 
+def end_named(name: str) -> str | None:
+    """Which end a variable of this name is the place of: 'start' for 'start_pos'."""
+    for end, words in _WORDS.items():
+        if re.fullmatch(rf"(?i)(?:{words})s?(?:_?(?:{_PART})s?)?", name):
+            return end
+    return None
+
+
 def ends_in(text: str) -> tuple[dict[str, list[Place]], str]:
     """The places that a text gives, as in 'start: 0, 4' or '"end": [3, 3]'.
 

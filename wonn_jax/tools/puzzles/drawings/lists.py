@@ -14,7 +14,7 @@ _NESTED = re.compile(r"""\[\s*[\[('"]|\{\s*[{']|\{\s*"[^"]*"\s*,""")
 _ESCAPED = re.compile(r"""(["'])((?:(?!\1)[^\\\n]|\\.)*\\n(?:(?!\1)[^\\\n]|\\.)+)\1""")
 """A string of several lines."""
 _NAME = re.compile(r"""(\w+)["']?(?:\s|\[\w*\])*[:=]\s*[\w.]*\(?\s*$""")
-_MAZE = re.compile(r"maze|grid|board|map|cell|wall|layout|matrix|field|level|world", re.I)
+_MAZE = re.compile(r"maze|grid|board|map|cell|wall|layout|matrix|field|level|world|input", re.I)
 
 
 def literals(text: str) -> list[Any]:
@@ -45,6 +45,11 @@ def escaped(text: str) -> list[str]:
     return _of_one_name(found)
 
 
+def names_a_maze(name: str) -> bool:
+    """Whether a variable of this name may hold a maze."""
+    return bool(_MAZE.search(name))
+
+
 def _name(before: str) -> str:
     """The name that a value has, by the text before it, without a number: 'maze' for 'maze2'."""
     found = _NAME.search(before)
@@ -53,7 +58,7 @@ def _name(before: str) -> str:
 
 def _of_one_name(found: list[tuple[str, Any]]) -> list[Any]:
     names = [name for name, _ in found]
-    chosen = next((name for name in names if _MAZE.search(name)), names[0] if names else "")
+    chosen = next((name for name in names if names_a_maze(name)), names[0] if names else "")
     return [value for name, value in found if name == chosen]
 
 
