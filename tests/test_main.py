@@ -90,6 +90,7 @@ MISTAKES = [
     (["--weights=nothing.npz"], "--weights has no effect on --mode=train or describe"),
     (["--config=configs/nothing.py"], "error: the card 'configs/nothing.py' does not exist;"),
     *(([f"--config=CARDS/{name}.py"], message) for name, (_, message) in CARDS.items()),
+    (["--config.mesh={}"], "error: --config.mesh must be set field by field: --config.mesh.FIELD"),
     ([f"--config={ROOT / 'configs/maze_hard.py'}:tiny"], "has no preset 'tiny'; it has 'small'.\n"),
 ]
 

@@ -11,14 +11,12 @@ from wonn_jax.evaluators.run import run_eval
 from wonn_jax.parallel import hosts
 from wonn_jax.tools import environment
 from wonn_jax.tools.describe import run_describe
-from wonn_jax.tools.flags import check_names, check_overrides, parse_flags
+from wonn_jax.tools.flags import check_names, check_overrides, define_card, parse_flags
 from wonn_jax.tools.launch import fail, prepare_devices, quiet_libraries
 from wonn_jax.train.card import freeze
 from wonn_jax.train.loop import Interrupted, train
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Experiment, a file in configs/, with its preset: FILE.py:PRESET."
-)
+_CONFIG = define_card()
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Folder of the run, gs://BUCKET/… too. Default: runs/ and the experiment's name."
 )

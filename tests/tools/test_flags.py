@@ -169,3 +169,12 @@ def test_components_are_picked_by_the_card():
     with pytest.raises(ValueError, match=r"model\.name=resnet: .* picks the model.*:resnet18"):
         flags.check_names({"model.width": 3, "model.name": "resnet"})
     flags.check_names({"model.width": 3})
+
+
+@pytest.mark.parametrize("argument", ["--flagfile=nowhere.txt", "--flagfile"])
+def test_files_of_flags_that_are_not_there(argument, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["main", argument])
+    with pytest.raises(SystemExit) as exit:
+        flags.define_card()
+    assert exit.value.code == 2
+    assert capsys.readouterr().err.endswith("Give --flagfile=FILE, of one flag a line.\n")

@@ -107,6 +107,20 @@ def test_a_killed_process_blocks_nobody(tmp_path, holder, capsys):
     assert time.monotonic() - began < 0.3 and capsys.readouterr().err == ""
 
 
+def test_what_a_killed_process_was_writing_goes(tmp_path, holder):
+    (tmp_path / "predictions").mkdir()
+    torn = [tmp_path / "config.json", tmp_path / "predictions" / "step_00000006.png"]
+    left = [path.with_name(f"{path.name}.{holder.pid}.tmp") for path in torn]
+    others = [tmp_path / f"eval.json.{holder.pid}7.tmp", tmp_path / "notes.tmp"]
+    for path in left + others:
+        path.touch()
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path):
+        assert not any(path.exists() for path in left)
+        assert all(path.exists() for path in others)
+
+
 def test_a_process_may_take_a_moment_to_die(tmp_path, holder, monkeypatch):
     monkeypatch.setattr(lock, "DYING_SECONDS", 30)
     threading.Timer(0.3, holder.kill).start()

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from etils import epath
@@ -24,7 +25,7 @@ def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
             target.write_bytes(data)  # an object is there when all of it is
         return
     # Processes that write at the same time must not write into the same file.
-    temporary = f"{os.fspath(target)}.{os.getpid()}.tmp"
+    temporary = f"{os.fspath(target)}{_temporary(os.getpid())}"
     with naming(target):
         try:
             with open(temporary, "wb") as file:
@@ -35,6 +36,17 @@ def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
         except OSError:
             epath.Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _temporary(process: int) -> str:
+    """What the name of a file that a process is writing ends with."""
+    return f".{process}.tmp"
+
+
+def remove_unfinished(folder: epath.Path, process: int) -> None:
+    """Removes what a process that was killed within `write_atomically` left in a local folder."""
+    for path in Path(folder).rglob(f"*{_temporary(process)}"):
+        path.unlink(missing_ok=True)
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_collections
 from absl import flags
+from ml_collections import config_flags
 
 from wonn_jax.config import unknown_field
 from wonn_jax.tools.cards import EXAMPLE, load_card
@@ -28,6 +29,17 @@ def parse_flags(argv: list[str]) -> list[str]:
     except (AttributeError, KeyError, TypeError, ValueError, OSError, flags.Error) as error:
         text = str(error) if card is None else _explain(card, arguments, error)
         fail(ValueError(text), traceback=False)
+
+
+def define_card() -> flags.FlagHolder:
+    """Defines the flag `--config`, whose fields are flags, too; reads files of flags for that."""
+    try:
+        return config_flags.DEFINE_config_file(
+            "config", None, "Experiment, a file in configs/, with its preset: FILE.py:PRESET."
+        )
+    except flags.Error as error:
+        text = str(error).removeprefix("ERROR:: ")
+        fail(ValueError(f"{text}. Give --flagfile=FILE, of one flag a line."), traceback=False)
 
 
 def _card_name(argv: list[str]) -> str:
@@ -94,11 +106,13 @@ def _unknown(config: Any, names: list[str]) -> str:
 
 
 def check_names(overrides: Mapping[str, Any]) -> None:
-    """Raises a ValueError if a component was to be exchanged on the command line.
+    """Raises a ValueError if a component was to be exchanged as a whole on the command line.
 
     The fields that can be set are those of the component that the card has picked.
     """
     for path, value in overrides.items():
+        if isinstance(value, Mapping | ml_collections.ConfigDict):
+            raise ValueError(f"--config.{path} must be set field by field: --config.{path}.FIELD=…")
         if path.endswith(".name"):
             section = path.removesuffix(".name")
             raise ValueError(

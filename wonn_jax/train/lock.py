@@ -29,7 +29,7 @@ from typing import Any
 
 from etils import epath
 
-from wonn_jax.common.files import parse_object, to_json
+from wonn_jax.common.files import parse_object, remove_unfinished, to_json
 from wonn_jax.common.folders import is_remote, naming, writable_folder
 from wonn_jax.parallel import hosts
 
@@ -98,6 +98,8 @@ class Lock:
             self._wait_for_a_beat(before)
         self._write()
         self._taken = True
+        if before and not is_remote(self._folder):
+            remove_unfinished(self._folder, before.get("process", 0))
         if not self._flocked:
             self._settle()
         self._beating.start()
