@@ -13,7 +13,7 @@ from wonn_jax.data import source
 from wonn_jax.data.documents import Document, check_fetched, damage, is_zip
 from wonn_jax.data.sudoku_formats.characters import BLANKS, CELLS, plain
 from wonn_jax.data.sudoku_formats.collection import Collection
-from wonn_jax.data.sudoku_formats.text import ANSWER
+from wonn_jax.data.sudoku_formats.lines import ANSWER
 from wonn_jax.data.sudoku_formats.trees import PUZZLE
 
 _INPUTS = re.compile(r"(?:all__)?(?:features?|inputs?|x|arr_0)", re.IGNORECASE)

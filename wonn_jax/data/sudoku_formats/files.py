@@ -8,9 +8,10 @@ import numpy as np
 from wonn_jax.data.documents import Document
 from wonn_jax.data.layouts import Part
 from wonn_jax.data.sudoku_formats.arrays import is_array, read_arrays
+from wonn_jax.data.sudoku_formats.boards import Found
 from wonn_jax.data.sudoku_formats.collection import Collection
 from wonn_jax.data.sudoku_formats.tables import read_table
-from wonn_jax.data.sudoku_formats.text import Found, read_lines
+from wonn_jax.data.sudoku_formats.text import read_lines
 from wonn_jax.data.sudoku_formats.trees import read_trees
 
 

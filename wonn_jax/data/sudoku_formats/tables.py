@@ -19,7 +19,7 @@ from wonn_jax.data.sudoku_formats.characters import (
     wrong_character,
 )
 from wonn_jax.data.sudoku_formats.collection import Collection
-from wonn_jax.data.sudoku_formats.text import ANSWER
+from wonn_jax.data.sudoku_formats.lines import ANSWER
 from wonn_jax.data.sudoku_formats.trees import PUZZLE
 
 _ROWS = 2**16  # that are converted together

@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from wonn_jax.data.sudoku_formats.boards import Cells, Found
 from wonn_jax.data.sudoku_formats.characters import BLANKS, plain, wrong_character
-from wonn_jax.data.sudoku_formats.text import ANSWER, Cells, Found, read_lines
+from wonn_jax.data.sudoku_formats.lines import ANSWER
+from wonn_jax.data.sudoku_formats.text import read_lines
 
 PUZZLE = re.compile(
     r"^_?(?:puzzles?|quiz(?:zes)?|questions?|problems?|sudokus?|boards?|grids?|inputs?|initial|"
