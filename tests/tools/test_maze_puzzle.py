@@ -9,6 +9,7 @@ from wonn_jax.tasks.maze import FREE, PATH, START
 from wonn_jax.tasks.pictures import new_figure
 from wonn_jax.tools.puzzles import PUZZLES
 from wonn_jax.tools.puzzles import maze as puzzle
+from wonn_jax.tools.puzzles.drawings import pictures
 
 PLAIN = "#####\n#S  #\n# # #\n# #G#\n#####\n"
 TOKENS = [[0, 0, 0, 0, 0], [0, 2, 1, 1, 0], [0, 1, 0, 1, 0], [0, 1, 0, 3, 0], [0, 0, 0, 0, 0]]
@@ -242,6 +243,97 @@ def test_a_picture_that_was_edited(tmp_path, form):
     image.save(tmp_path / "maze.png", "JPEG" if form == "JPEG" else "PNG")
     ((tokens,), *_) = PUZZLES["maze"].load(str(tmp_path / "maze.png"))
     np.testing.assert_array_equal(tokens, IMAGE)
+
+
+PERFECT = np.array(
+    puzzle.read_mazes(
+        "#########\n#S  #   #\n# # # # #\n# #   # #\n# ##### #\n"
+        "# #   # #\n# # # # #\n#   #  G#\n#########\n",
+        "",
+    )[0]
+)
+GREYS = {"dark": (0, 0, 0), "dark grey": (90, 90, 90), "grey": (170, 170, 170), "blue": (0, 0, 255)}
+
+
+def spaced_cells(board, cell, line, colour, outer, colours=COLOURS):
+    """Cells of a side of `cell` pixels with lines between them, and outer ones of `outer`."""
+    height, width = (n * (cell + line) - line + 2 * outer for n in board.shape)
+    pixels = np.full((height, width, 3), colour, np.uint8)
+    for (row, column), token in np.ndenumerate(board):
+        top, left = (outer + k * (cell + line) for k in (row, column))
+        pixels[top : top + cell, left : left + cell] = colours[token]
+    return pixels
+
+
+def thin_walls(board, cell, line, colours=COLOURS):
+    """A board whose even rows and columns are `line` pixels wide, the others `cell`."""
+    sizes = [[cell if i % 2 else line for i in range(n)] for n in board.shape]
+    return colours[board].repeat(sizes[0], 0).repeat(sizes[1], 1)
+
+
+def read_pixels(tmp_path, pixels, suffix=".png", **options):
+    Image.fromarray(pixels).save(tmp_path / f"maze{suffix}", quality=85)
+    ((tokens,), origin, _) = PUZZLES["maze"].load(str(tmp_path / f"maze{suffix}"), **options)
+    return tokens, origin
+
+
+@pytest.mark.parametrize("colour", GREYS.values(), ids=GREYS.keys())
+@pytest.mark.parametrize(("line", "outer"), [(1, 1), (1, 0), (2, 1), (3, 3)])
+def test_a_picture_with_lines_between_its_cells(tmp_path, colour, line, outer):
+    tokens, origin = read_pixels(tmp_path, spaced_cells(PERFECT, 12, line, colour, outer))
+    np.testing.assert_array_equal(tokens, PERFECT)
+    assert "lines between cells left out" in origin or "a picture, 12×12" in origin
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("line", [1, 2, 4])
+def test_a_picture_whose_walls_are_lines(tmp_path, line, suffix):
+    tokens, origin = read_pixels(tmp_path, thin_walls(PERFECT, 14, line), suffix)
+    np.testing.assert_array_equal(tokens, PERFECT)
+    assert "walls are lines between cells" in origin
+
+
+def test_coordinates_in_a_picture_whose_walls_are_lines(tmp_path):
+    pixels = thin_walls(np.minimum(PERFECT, 1), 14, 2)
+    np.testing.assert_array_equal(
+        read_pixels(tmp_path, pixels, start="0,0", goal="3,3")[0], PERFECT
+    )
+
+
+WALLS_AND_FREE = {
+    "blue on white": ([30, 30, 200], [255, 255, 255]),
+    "blue on black": ([30, 30, 200], [0, 0, 0]),
+    "brown on beige": ([120, 70, 20], [245, 230, 200]),
+    "grey on white": ([170, 170, 170], [255, 255, 255]),
+    "black on grey": ([0, 0, 0], [100, 100, 100]),
+    "white on black": ([255, 255, 255], [0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("pair", WALLS_AND_FREE.values(), ids=WALLS_AND_FREE.keys())
+@pytest.mark.parametrize("draw", [thin_walls, None], ids=["lines", "blocks"])
+def test_colours_of_walls(tmp_path, pair, draw):
+    colours = np.array([*pair, [0, 200, 0], [220, 0, 0]], np.uint8)
+    pixels = thin_walls(PERFECT, 14, 2 if draw else 14, colours)
+    np.testing.assert_array_equal(read_pixels(tmp_path, pixels)[0], PERFECT)
+
+
+def test_colours_by_name(tmp_path):
+    colours = np.array([[0, 0, 200], [255, 255, 0], [0, 0, 0], [255, 0, 255]], np.uint8)
+    board = np.array([[1, 1, 0], [3, 1, 2], [1, 3, 2]])
+    pixels = colours[board].repeat(9, 0).repeat(9, 1)
+    with pytest.raises(ValueError, match="maze.png"):
+        read_pixels(tmp_path, pixels)
+    tokens, _ = read_pixels(
+        tmp_path, pixels, walls="dark,blue", free="yellow,magenta", start="0,0", goal="2,1"
+    )
+    np.testing.assert_array_equal(tokens, [[2, 1, 0], [1, 1, 0], [1, 3, 0]])
+
+
+def test_a_picture_of_too_many_pixels(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 10)
+    with pytest.raises(ValueError, match="maze.png is not a picture .*it has 4×4 pixels, too many"):
+        read_pixels(tmp_path, COLOURS[IMAGE])
 
 
 def test_an_open_board_of_pixels_is_not_taken_for_a_blurred_one(tmp_path):

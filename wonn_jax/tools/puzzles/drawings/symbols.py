@@ -22,6 +22,7 @@ COLOURS = {
     "red": GOAL,
 }
 """Of the cells of a picture."""
+_DARKNESS = ["dark", "blue", "magenta", "red", "green", "yellow", "cyan", "light"]
 PAIRS = (
     "89",
     "🟥🏁",
@@ -90,7 +91,7 @@ def interpret(grid: Grid, marks: Marks = UNMARKED) -> Reading:
     signs = marks._replace(**dict.fromkeys(told, ""))
     meaning = _meanings(grid, signs, set(told))
     for place, symbol in np.ndenumerate(grid.symbols):
-        if symbol not in meaning:
+        if meaning.get(symbol, -1) < 0:
             raise ValueError(
                 f"{grid.name_of(place)}: {symbol!r} is not a cell of a maze. Walls are # X 1 % "
                 "█ ■ ⬛ + - |, free cells . 0 O _ □ ⬜ or a space, the start is S, A or @, the "
@@ -132,13 +133,14 @@ def _meanings(grid: Grid, marks: Marks, placed: set[str]) -> dict[str, int]:
     count = Counter(grid.symbols.flat)
     for square in [s for s in SQUARES if count[s] > 1]:
         meaning[square] = FREE if _is_wall_here(count, meaning) else WALL
+    meaning |= _colours(count) if grid.pictorial else {}
     ring = _ring(grid.symbols)
     if not _is_wall_here(count, meaning) and ring:
         meaning[ring] = WALL  # drawn with a symbol that is free elsewhere
-    for wall, free in OPPOSITES:
+    for wall, free in (*OPPOSITES, _two_colours(count)):
         both = {wall, free} == {s for s in count if meaning.get(s) in (WALL, FREE)}
         long = outermost(grid.symbols.shape).sum() >= 20
-        if both and ring == free and (long or len(count) == 2):
+        if both and ring and ring == free and (long or len(count) == 2):
             meaning |= {free: WALL, wall: FREE}
     if count["-1"] and count["1"] == count["2"] == 1:
         meaning |= {"-1": WALL, "0": FREE, "1": START, "2": GOAL}
@@ -166,6 +168,23 @@ def _meanings(grid: Grid, marks: Marks, placed: set[str]) -> dict[str, int]:
     return meaning | given
 
 
+def _two_colours(count: Counter[str]) -> tuple[str, str]:
+    """The wall and the free cell of a picture with two colours but for start and goal; else ''."""
+    found = sorted((s for s, n in count.items() if n > 1 and s in COLOURS), key=_DARKNESS.index)
+    return (found[0], found[1]) if len(found) == 2 else ("", "")
+
+
+def _colours(count: Counter[str]) -> dict[str, int]:
+    """What the colours of several cells of a picture mean; unknown are three without dark walls."""
+    wall, free = _two_colours(count)
+    if wall:
+        return {wall: WALL, free: FREE}
+    several = {s for s, n in count.items() if n > 1 and s in COLOURS}
+    if len(several) > 2 and "dark" not in several:
+        return dict.fromkeys(several, -1)
+    return dict.fromkeys(several - {"dark"}, FREE)
+
+
 def _is_wall_here(count: Counter[str], meaning: dict[str, int]) -> bool:
     return any(meaning.get(symbol) == WALL and n > 1 for symbol, n in count.items())
 
@@ -190,7 +209,7 @@ def _others_free(count: Counter[str], meaning: dict[str, int], *ends: str) -> bo
 def _opposites(grid: Grid, meaning: dict[str, int]) -> tuple[str, str] | None:
     """The symbols of walls and of free cells on a board where they may be the other way round."""
     used = {s for s in set(grid.symbols.flat) if meaning[s] in (WALL, FREE)}
-    for wall, free in OPPOSITES:
+    for wall, free in (*OPPOSITES, _two_colours(Counter(grid.symbols.flat))):
         if used == {wall, free} and (meaning[wall], meaning[free]) == (WALL, FREE):
             return wall, free
     return None
