@@ -115,7 +115,7 @@ def _without_margin(kinds: np.ndarray) -> np.ndarray:
     if (
         around.any()
         and gaps <= 2
-        and (kinds[around] == _LIGHT).mean() > 0.8
+        and (kinds[around] == _LIGHT).mean() > 0.99
         and (inner != _DARK).any()
     ):
         return inner

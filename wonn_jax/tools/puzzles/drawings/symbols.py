@@ -112,12 +112,11 @@ def interpret(grid: Grid, marks: Marks = UNMARKED) -> Reading:
         tokens[grid.symbols == path] = FREE
         meaning = meaning | {path: FREE}
         notes.append(f"{path} is a path drawn from start to goal")
-    if pair and not any(signs[:2]) and not ends and _inverted(grid, tokens, *pair):
+    inverted = pair and not any(signs[:2]) and not ends and _inverted(grid, tokens, *pair)
+    if pair and inverted:
         tokens = np.choose(tokens, [FREE, WALL, START, GOAL]).astype(np.int32)
         meaning = meaning | {pair[1]: WALL, pair[0]: FREE}
-        notes.append(
-            f"{pair[1]} is a wall and {pair[0]} free, since the free cells are joined only so"
-        )
+        notes.append(f"{pair[1]} is a wall and {pair[0]} free, {inverted}")
     return Reading(tokens, _describe(grid, tokens, meaning, notes), grid.name)
 
 
@@ -138,9 +137,7 @@ def _meanings(grid: Grid, marks: Marks, placed: set[str]) -> dict[str, int]:
     if not _is_wall_here(count, meaning) and ring:
         meaning[ring] = WALL  # drawn with a symbol that is free elsewhere
     for wall, free in (*OPPOSITES, _two_colours(count)):
-        both = {wall, free} == {s for s in count if meaning.get(s) in (WALL, FREE)}
-        long = outermost(grid.symbols.shape).sum() >= 20
-        if both and ring and ring == free and (long or len(count) == 2):
+        if set(count) == {wall, free} and ring == free:
             meaning |= {free: WALL, wall: FREE}
     if count["-1"] and count["1"] == count["2"] == 1:
         meaning |= {"-1": WALL, "0": FREE, "1": START, "2": GOAL}
@@ -296,8 +293,8 @@ def _drawn_path(grid: Grid, tokens: np.ndarray, meaning: dict[str, int]) -> str:
     return ""
 
 
-def _inverted(grid: Grid, tokens: np.ndarray, wall: str, free: str) -> bool:
-    """Whether the free cells are joined only if wall and free cells are exchanged.
+def _inverted(grid: Grid, tokens: np.ndarray, wall: str, free: str) -> str:
+    """Why wall and free cells are the other way round on a board; '' if they are not.
 
     Raises:
       ValueError: both have a solution, and neither an outer wall nor the share of free cells that
@@ -305,20 +302,22 @@ def _inverted(grid: Grid, tokens: np.ndarray, wall: str, free: str) -> bool:
     """
     exchanged = np.choose(tokens, [FREE, WALL, START, GOAL])
     if not _solvable(exchanged):
-        return False
+        return ""
     if not _solvable(tokens):
-        return True
+        return "since the free cells are joined only so"
     ring = _ring(grid.symbols)
+    if ring == free and outermost(grid.symbols.shape).sum() >= 20:
+        return "by the outer wall"
     usual, other = _share_reached(tokens), _share_reached(exchanged)
     if not ring and other > 0.8 and usual < 0.5:
-        return True
+        return "since most free cells are joined only so"
     if ring == free or (not ring and usual < 0.8):
         raise ValueError(
             f"{grid.where}: the maze {grid.begins} can be read in two ways, with walls {wall} or "
             f"with walls {free}: add --walls={wall} --free={free}, or --walls={free} "
             f"--free={wall}."
         )
-    return False
+    return ""
 
 
 def _share_reached(tokens: np.ndarray) -> float:
