@@ -330,6 +330,30 @@ def test_colours_by_name(tmp_path):
     np.testing.assert_array_equal(tokens, [[2, 1, 0], [1, 1, 0], [1, 3, 0]])
 
 
+def test_light_cells_at_the_edge_are_neither_a_margin_nor_walls(tmp_path):
+    board = np.ones((6, 7), int)
+    board[2, 1:6] = 0
+    board[1, 2], board[4, 3] = 2, 3
+    for outer in (0, 1):
+        pixels = spaced_cells(board, 12, 1, (0, 0, 0), outer)
+        np.testing.assert_array_equal(read_pixels(tmp_path, pixels)[0], board)
+
+
+@pytest.mark.parametrize("side", [12, 7])
+def test_a_third_coloured_cell_has_no_meaning(tmp_path, side):
+    colours = np.array([*COLOURS, [0, 0, 200]], np.uint8)
+    board = np.array([[2, 1, 4], [1, 1, 1], [1, 1, 3]])
+    with pytest.raises(ValueError, match="'blue' is not a cell of a maze.*--walls=blue"):
+        read_pixels(tmp_path, colours[board].repeat(side, 0).repeat(side, 1))
+
+
+def test_faint_walls_are_not_taken_for_openings(tmp_path):
+    pixels = thin_walls(PERFECT, 14, 2)
+    pixels[7:13, 32:34] = 255  # a part of a wall
+    with pytest.raises(ValueError, match="maze.png: it is not clear which lines .* are walls"):
+        read_pixels(tmp_path, pixels)
+
+
 def test_a_picture_of_too_many_pixels(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "MAX_PIXELS", 10)
     with pytest.raises(ValueError, match="maze.png is not a picture .*it has 4×4 pixels, too many"):

@@ -82,14 +82,17 @@ def _kinds(pixels: np.ndarray) -> np.ndarray:
 def _threshold(levels: np.ndarray) -> float:
     """Between dark and light greys, by Otsu's method; the middle if all are much the same."""
     count = np.bincount(levels.ravel(), minlength=256).astype(float)
-    if not levels.size or np.ptp(np.percentile(levels, [0.5, 99.5])) < 40:
+    if not levels.size:
         return 127.0
     below, value = count.cumsum(), (count * np.arange(256)).cumsum()
     above = below[-1] - below
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = below * above * (value / below - (value[-1] - value) / above) ** 2
-    best = np.flatnonzero(apart == np.nanmax(apart))
-    return float(best.mean())
+    if np.isnan(apart).all():
+        return 127.0
+    best = int(np.flatnonzero(apart == np.nanmax(apart)).mean())
+    dark, light = levels[levels <= best], levels[levels > best]
+    return float(best) if light.mean() - dark.mean() > 80 else 127.0
 
 
 def _without_margin(kinds: np.ndarray) -> np.ndarray:
@@ -138,7 +141,8 @@ def _walls(
     would part the maze or join all.
 
     Raises:
-      ValueError: only a few lines have gaps.
+      ValueError: only a few lines have gaps, or some are broken; in scaled pictures, one is whole
+        or missing, as if it had been lost.
     """
     segments = [
         _segments(axis, size) for axis, size in zip((rows, columns), kinds.shape, strict=True)
@@ -149,9 +153,10 @@ def _walls(
     amount[usual] = -1
     wall = amount.argmax()
     mask = kinds == wall
-    if min(rows.sharpness, columns.sharpness) < 1:
-        mask = _widened(mask)
-    drawn = shares(mask.astype(int), 2, *segments)[1] >= 0.5
+    sharpness = min(rows.sharpness, columns.sharpness)
+    mask = mask if sharpness == 1 else _widened(mask)
+    drawn_share = shares(mask.astype(int), 2, *segments)[1]
+    drawn = drawn_share >= 0.5
     free = cells != wall
     lines = [
         line[open_].mean()
@@ -162,10 +167,12 @@ def _walls(
     broken = np.mean([0.03 < share < 0.97 for share in lines]) if lines else 0.0
     if not broken:
         return None
-    if broken < 0.3:
+    sides = np.concatenate([drawn_share[::2, 1::2].ravel(), drawn_share[1::2, ::2].ravel()])
+    scaled = sharpness < 0.9 or rows.size % 1 or columns.size % 1
+    if broken < (1 if scaled else 0.3) or ((sides > 0.2) & (sides < 0.8)).any():
         raise ValueError(
-            f"{where}: only some of the lines between its cells have gaps, so that it is not clear "
-            "whether they are walls. Save the picture larger, without compression (PNG)."
+            f"{where}: it is not clear which lines between its cells are walls: some are broken or "
+            "faint. Save the picture larger, without compression (PNG)."
         )
     board = np.where(drawn, _LINE, _OPEN)
     board[1::2, 1::2] = np.select([cells == usual, cells == wall], [_OPEN, _LINE], cells)

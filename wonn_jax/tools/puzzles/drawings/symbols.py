@@ -134,7 +134,7 @@ def _meanings(grid: Grid, marks: Marks, placed: set[str]) -> dict[str, int]:
         meaning[square] = FREE if _is_wall_here(count, meaning) else WALL
     meaning |= _colours(count) if grid.pictorial else {}
     ring = _ring(grid.symbols)
-    if not _is_wall_here(count, meaning) and ring:
+    if ring and not grid.pictorial and not _is_wall_here(count, meaning):
         meaning[ring] = WALL  # drawn with a symbol that is free elsewhere
     for wall, free in (*OPPOSITES, _two_colours(count)):
         if set(count) == {wall, free} and ring == free:
@@ -173,13 +173,15 @@ def _two_colours(count: Counter[str]) -> tuple[str, str]:
 
 def _colours(count: Counter[str]) -> dict[str, int]:
     """What the colours of several cells of a picture mean; unknown are three without dark walls."""
+    single = {s for s, n in count.items() if n == 1 and s not in ("dark", "light", "green", "red")}
+    unknown = dict.fromkeys(single & set(COLOURS), -1)  # a third cell of its own colour
     wall, free = _two_colours(count)
     if wall:
-        return {wall: WALL, free: FREE}
+        return unknown | {wall: WALL, free: FREE}
     several = {s for s, n in count.items() if n > 1 and s in COLOURS}
     if len(several) > 2 and "dark" not in several:
-        return dict.fromkeys(several, -1)
-    return dict.fromkeys(several - {"dark"}, FREE)
+        return unknown | dict.fromkeys(several, -1)
+    return unknown | dict.fromkeys(several - {"dark"}, FREE)
 
 
 def _is_wall_here(count: Counter[str], meaning: dict[str, int]) -> bool:
