@@ -116,6 +116,14 @@ MOVES = {  # of the shortest path, and the shape
     "a string of Python": ('maze = """\\\n####\n#SG#\n"""\n', 1, (2, 4)),
     "HTML": ("<pre>\nS.#<br>\n#.G<br>\n</pre>\n", 3, (2, 3)),
     "coloured": ("\x1b[31m####\x1b[0m\n#SG#\n", 1, (2, 4)),
+    "commas, spaces at the end": ("S, , \n#,#, \nG, , \n", 6, (3, 3)),
+    "commas at the end": ("S,.,#,\n#,.,G,\n", 3, (2, 3)),
+    "a Markdown table, an empty row": (
+        "|S|#|#|\n|-|-|-|\n| | | |\n|#|#|G|\n",
+        4,
+        (3, 3),
+    ),
+    "a Markdown table, an empty header": ("| | | |\n|-|-|-|\n|S|#|#|\n|.|.|G|\n", 3, (2, 3)),
     "half blocks": ("█ ▀▀█\n█▄▄ █\n▀▀▀ ▀\n", 6, (5, 5)),
     "white walls": ("⬜⬜⬜⬜⬜⬜⬜⬜⬜\n⬜🟩⬛⬛⬛⬛⬛🟥⬜\n⬜⬜⬜⬜⬜⬜⬜⬜⬜\n", 6, (3, 9)),
     "red walls": ("🟥🟥🟥🟥\n🟥🚶🏁🟥\n", 1, (2, 4)),
@@ -480,6 +488,8 @@ def test_arrays_that_are_no_mazes(tmp_path):
         ("maze.txt", b"S  \n\n  G\n", "no goal.* Empty lines separate mazes"),
         ("maze.txt", b"\x1b[40mS \x1b[0mG\n", "maze.txt has colours of a terminal"),
         ("maze.txt", "█S▀\n".encode(), "half blocks and 'S', which stands for two cells"),
+        ("maze.txt", b"S.*.\n.*.G\n", r"has no walls, but free cells '\*' and '.'; .* --walls=."),
+        ("maze.txt", b"S   #\n    G\n#   #\n", "a space in every second column"),
         ("maze.txt", b"S0G1001\n1111001\n0110110\n", "in two ways"),
     ],
 )

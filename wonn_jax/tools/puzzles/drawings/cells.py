@@ -17,6 +17,7 @@ from wonn_jax.tools.puzzles.drawings.lines import (
 ACROSS = set("-─━═=")
 UPRIGHT = set("|│┃║")
 CORNERS = set(FRAMES) - ACROSS - UPRIGHT
+_RULES = CORNERS | ACROSS | UPRIGHT | set(": ")
 PICTORIAL = set("█▓▒░■□⬛⬜🧱")
 """Symbols that are drawn twice where a character is half as wide as it is high."""
 
@@ -43,12 +44,13 @@ def _read(lines: list[str], where: str, numbers: tuple[int, ...]) -> Grid:
         return Grid(array_of(rows), where, numbers, "half blocks, each two cells")
     for separator, name in (("\t", "tabs"), (",", "commas"), (";", "semicolons")):
         if any(separator in line.strip() for line in lines):
-            cells = [_split(line, separator) for line in lines]
+            closed = separator != "\t" and all(line.endswith(separator) for line in lines)
+            cells = [_split(line.removesuffix(separator * closed), separator) for line in lines]
             return _tabular(cells, where, numbers, f"cells between {name}")
     if (floors := open_floors(lines)) is not None:
         return Grid(array_of(floors[0]), where, numbers, floors[1], thin=True)
     if (table := _table(lines)) is not None:
-        return _tabular(table, where, numbers, "cells between bars")
+        return _tabular(table, where, numbers[-len(table) :], "cells between bars")
     if (apart := _apart(lines)) is not None:
         return Grid(array_of(apart), where, numbers, "spaces between cells")
     lines, padded = _even(lines, where, numbers)
@@ -58,7 +60,7 @@ def _read(lines: list[str], where: str, numbers: tuple[int, ...]) -> Grid:
             "line of _ alone, the upper walls, they are floors and walls. Otherwise draw walls "
             "between cells as +---+, or each cell as one character, # or a dot."
         )
-    rows, how, thin = _cells(lines)
+    rows, how, thin = _cells(lines, where, numbers[0])
     notes = [how] if how else []
     if padded:
         notes.append(f"{padded} lines filled up with spaces" if padded > 1 else "a line filled up")
@@ -85,8 +87,6 @@ def _plain(cell: str) -> str:
 
 def _split(line: str, separator: str) -> list[str]:
     cells = line.strip("\n").split(separator)
-    if separator != "\t":
-        cells = line.strip().removesuffix(separator).split(separator)
     return [cell.strip().strip("\"'") or " " for cell in cells]
 
 
@@ -96,7 +96,7 @@ def _table(lines: list[str]) -> list[list[str]] | None:
     Rules are whole and have corners where the bars are: otherwise the bars are walls.
     """
     plain = [line.rstrip() for line in lines]
-    ruled = [line for line in plain if set(line) <= CORNERS | ACROSS | UPRIGHT | set(": ")]
+    ruled = [line for line in plain if set(line) <= _RULES and set(line) & ACROSS]
     rows = [line for line in plain if line not in ruled]
     bars = [[i for i, c in enumerate(row) if c in UPRIGHT] for row in rows]
     if not rows or not bars[0] or any(len(b) != len(bars[0]) for b in bars):
@@ -115,7 +115,9 @@ def _table(lines: list[str]) -> list[list[str]] | None:
     cells = [[c.strip() or " " for c in (row[1:-1] if closed else row)] for row in cells]
     if any(len(_plain(cell)) > 1 for row in unlabelled(cells) for cell in row):
         return None
-    return cells
+    filled = all(cell != " " for row in cells[1:] for cell in row)
+    headed = filled and set("".join(cells[0])) == {" "} and len(cells) > 1
+    return cells[headed:]  # without the empty header that Markdown requires
 
 
 def _alternate(rows: list[str]) -> bool:
@@ -140,11 +142,16 @@ def _even(lines: list[str], where: str, numbers: tuple[int, ...]) -> tuple[list[
     return lines, 0
 
 
-def _cells(lines: list[str]) -> tuple[list[str], str, bool]:
+def _cells(lines: list[str], where: str, first: int) -> tuple[list[str], str, bool]:
     """One character for each cell, what was found about their form, and whether walls are thin."""
     height, width = len(lines), len(lines[0])
     if width % 2 and width > 2 and height > 1 and _spaced(lines):
         return [line[::2] for line in lines], "a space between cells", False
+    if width % 2 and width > 4 and height > 2 and not "".join(x[1::2] for x in lines).strip():
+        raise ValueError(
+            f"{where}: the maze that begins in line {first} has a space in every second column, "
+            "which may stand between cells or for free cells. Write free cells as dots."
+        )
     if (gap := _thin_walls(lines)) > 2:
         rows = [
             "".join(line[i] + _merge(line[i + 1 : i + gap]) for i in range(0, width - 1, gap))

@@ -105,6 +105,12 @@ def interpret(grid: Grid, marks: Marks = UNMARKED) -> Reading:
         meaning |= {pair[0]: FREE, pair[1]: WALL}
         notes.append(f"{pair[1]} is a wall and {pair[0]} free, since start and goal stand on it")
     tokens = np.vectorize(meaning.__getitem__, otypes=[np.int32])(grid.symbols)
+    open_signs = sorted(set(grid.symbols[tokens == FREE].flat))
+    if len(open_signs) > 1 and not (tokens == WALL).any() and not any(signs[:2]):
+        raise ValueError(
+            f"{grid.where}: the maze {grid.begins} has no walls, but free cells {open_signs[0]!r} "
+            f"and {open_signs[1]!r}; say which are walls, for example --walls={open_signs[1]}."
+        )
     notes += _put(grid, tokens, ends) if ends else []
     notes += _take_openings(tokens)
     _check_ends(grid, tokens)
