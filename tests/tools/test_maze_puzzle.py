@@ -124,6 +124,7 @@ MOVES = {  # of the shortest path, and the shape
         (3, 3),
     ),
     "a Markdown table, an empty header": ("| | | |\n|-|-|-|\n|S|#|#|\n|.|.|G|\n", 3, (2, 3)),
+    "emoji in JSON": ('["\\ud83d\\udfe9\\u2b1c", "\\u2b1b\\ud83d\\udfe5"]', 2, (2, 2)),
     "half blocks": ("█ ▀▀█\n█▄▄ █\n▀▀▀ ▀\n", 6, (5, 5)),
     "white walls": ("⬜⬜⬜⬜⬜⬜⬜⬜⬜\n⬜🟩⬛⬛⬛⬛⬛🟥⬜\n⬜⬜⬜⬜⬜⬜⬜⬜⬜\n", 6, (3, 9)),
     "red walls": ("🟥🟥🟥🟥\n🟥🚶🏁🟥\n", 1, (2, 4)),

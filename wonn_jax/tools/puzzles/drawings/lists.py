@@ -13,6 +13,8 @@ _NESTED = re.compile(r"""\[\s*[\[('"]|\{\s*[{']|\{\s*"[^"]*"\s*,""")
 """The beginning of a list of lists or of strings, in JSON, Python, JavaScript, C or Java."""
 _ESCAPED = re.compile(r"""(["'])((?:(?!\1)[^\\\n]|\\.)*\\n(?:(?!\1)[^\\\n]|\\.)+)\1""")
 """A string of several lines."""
+_PAIR_OF_CODES = re.compile(r"(?i)\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
+"""A character beyond 16 bits, such as most emoji, as JSON may write it."""
 _NAME = re.compile(r"""(\w+)["']?(?:\s|\[\w*\])*[:=]\s*[\w.]*\(?\s*$""")
 _MAZE = re.compile(r"maze|grid|board|map|cell|wall|layout|matrix|field|level|world|input", re.I)
 
@@ -24,6 +26,7 @@ def literals(text: str) -> list[Any]:
     of a maze, or of the first.
     """
     found: list[tuple[str, Any]] = []
+    text = _PAIR_OF_CODES.sub(lambda codes: str(json.loads(f'"{codes[0]}"')), text)
     while begin := _NESTED.search(text):
         if re.search(r"^\s*[#X1.█]{3}", text[: begin.start()], flags=re.M):
             break
