@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from wonn_jax.data import maze
 from wonn_jax.tasks.maze import FREE, PATH, START
@@ -325,6 +325,14 @@ def test_colours_of_walls(tmp_path, pair, draw):
     colours = np.array([*pair, [0, 200, 0], [220, 0, 0]], np.uint8)
     pixels = thin_walls(PERFECT, 14, 2 if draw else 14, colours)
     np.testing.assert_array_equal(read_pixels(tmp_path, pixels)[0], PERFECT)
+
+
+def test_blurred_edges_of_coloured_walls_are_no_walls(tmp_path):
+    colours = np.array([[30, 30, 200], [255, 255, 255], [0, 200, 0], [220, 0, 0]], np.uint8)
+    for side in (7, 11):
+        image = Image.fromarray(thin_walls(PERFECT, side, side, colours))
+        pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(0.8)))
+        np.testing.assert_array_equal(read_pixels(tmp_path, pixels)[0], PERFECT)
 
 
 def test_colours_by_name(tmp_path):
