@@ -13,7 +13,7 @@ from etils import epath
 from wonn_jax.common.files import write_atomically
 from wonn_jax.tools.launch import exit_status
 from wonn_jax.tools.report.page import report_page
-from wonn_jax.tools.runs import path_argument
+from wonn_jax.tools.runs import file_to_write, path_argument
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,7 +22,11 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m wonn_jax.report", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("workdir", type=path_argument, help="folder of a run")
-    parser.add_argument("--output", type=path_argument, help="default: report.html in the workdir")
+    parser.add_argument(
+        "--output",
+        type=file_to_write(".html", ".htm"),
+        help="default: report.html in the workdir",
+    )
     options = parser.parse_args(argv)
     return exit_status(lambda: _write(options.workdir, options.output))
 

@@ -15,15 +15,17 @@ import sys
 
 from etils import epath
 
+from wonn_jax.common.folders import absolute
 from wonn_jax.tools.animate import save_dynamics
 from wonn_jax.tools.launch import exit_status
 from wonn_jax.tools.network import latest_run, load_network
 from wonn_jax.tools.puzzles import PUZZLES
 from wonn_jax.tools.puzzles.base import Puzzle
-from wonn_jax.tools.runs import path_argument
+from wonn_jax.tools.runs import file_to_write, path_argument, whole_number
 from wonn_jax.tools.solving import answer
 
 SIGNS = ("walls", "free", "start", "goal")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,19 +40,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("task", choices=tuple(PUZZLES))
     parser.add_argument("file", help="puzzles, one or several; - reads standard input")
-    parser.add_argument("--first", type=int, default=0, help="how many puzzles; default: all")
+    parser.add_argument(
+        "--first", type=whole_number(0), default=0, help="how many puzzles; default: all"
+    )
     parser.add_argument(
         "--workdir", type=path_argument, help="folder of a run; default: latest in runs/"
     )
     parser.add_argument("--checkpoint", default="last", help="last, best or a step")
     parser.add_argument("--use", default="ema", choices=("ema", "raw"), help="which weights")
     parser.add_argument("--weights", default="", help="PyTorch file to use instead of a run")
-    parser.add_argument("--heads", type=int, default=8, help="attention heads of the PyTorch file")
-    parser.add_argument("--votes", type=int, default=8, help="draws of the initial phases")
-    parser.add_argument("--steps", type=int, default=0, help="T; default: as in training")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
-    parser.add_argument("--picture", type=path_argument, help="PNG to write, of the first puzzle")
-    parser.add_argument("--animate", type=path_argument, help="GIF to write, of the first puzzle")
+    for name, least, default, text in (
+        ("heads", 1, 8, "attention heads of the PyTorch file"),
+        ("votes", 1, 8, "draws of the initial phases"),
+        ("steps", 0, 0, "T; default: as in training"),
+        ("seed", 0, 0, "of the draws"),
+    ):
+        parser.add_argument(f"--{name}", type=whole_number(least), default=default, help=text)
+    for name, endings, text in (("picture", PICTURES, "PNG"), ("animate", (".gif",), "GIF")):
+        parser.add_argument(
+            f"--{name}", type=file_to_write(*endings), help=f"{text} to write, of the first puzzle"
+        )
     parser.add_argument("--colour", choices=("auto", "always", "never"), default="auto")
     for name in SIGNS:
         place = ", or ROW,COLUMN counted from 0" if name in ("start", "goal") else ""
@@ -70,9 +79,10 @@ def _signs(options: argparse.Namespace, puzzle: Puzzle) -> dict[str, str]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    for name, least in (("votes", 1), ("steps", 0), ("seed", 0), ("first", 0)):
-        if (value := getattr(options, name)) < least:
-            raise ValueError(f"--{name}={value} must be at least {least}.")
+    for name in ("picture", "animate"):
+        path = getattr(options, name)
+        if path and path == absolute(options.file):
+            raise ValueError(f"--{name}={path} is the file of the puzzle; give another path.")
     puzzle = PUZZLES[options.task]
     boards, origin, names = puzzle.load(options.file, **_signs(options, puzzle))
     if 0 < options.first < len(boards):

@@ -36,7 +36,7 @@ def wrong_ending(status: int, err: str, names: Sequence[str]) -> list[str]:
     faults = []
     if names and not any(name in err for name in names):
         faults.append(f"the message names none of {', '.join(map(repr, names))}")
-    if not ADVICE.search(message[1]):
+    if not ADVICE.search(message[1]) and not err.startswith("usage: "):
         faults.append("the message does not say what to do")
     if len(message[1]) > _LONGEST:
         faults.append(f"a message of {len(message[1])} characters")

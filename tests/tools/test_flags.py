@@ -178,3 +178,10 @@ def test_files_of_flags_that_are_not_there(argument, monkeypatch, capsys):
         flags.define_card()
     assert exit.value.code == 2
     assert capsys.readouterr().err.endswith("Give --flagfile=FILE, of one flag a line.\n")
+
+
+def test_a_card_is_named_once(capsys):
+    with pytest.raises(SystemExit) as status:
+        flags.parse_flags(["main", "--config=configs/digits.py", "--config", "other.py"])
+    assert status.value.code == 2
+    assert "given 2 times (configs/digits.py, other.py); give one" in capsys.readouterr().err

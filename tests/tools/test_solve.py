@@ -76,13 +76,42 @@ def test_standard_input_and_colours(maze_run, monkeypatch, capsys):
         ),
         ("maze", "S.\n", [], "no goal"),
         ("sudoku", "55" + "." * 79, [], "contradicts itself"),
-        ("maze", MAZE, ["--votes=0"], "--votes=0 must be at least 1"),
-        ("maze", MAZE, ["--seed=-1"], "--seed=-1 must be at least 0"),
     ],
 )
 def test_bad_input(maze_run, puzzle, capsys, task, text, more, message):
     assert solve.main([task, puzzle(text), f"--workdir={maze_run}", *more]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--votes=0", "--votes: '0' must be an integer of at least 1"),
+        ("--seed=-1", "--seed: '-1' must be an integer of at least 0"),
+        (f"--steps={10**30}", f"--steps: '{10**30}' must be"),
+        ("--first=many", "--first: 'many' must be an integer"),
+        ("--picture=out.maze", "--picture: 'out.maze' must end in .png or .jpg"),
+        ("--animate=out.png", "--animate: 'out.png' must end in .gif"),
+        ("--picture=folder.png", "--picture: 'folder.png' is a folder; give the path of a file"),
+    ],
+)
+def test_options_of_a_wrong_kind(tmp_path, monkeypatch, capsys, given, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(SystemExit) as status:
+        solve.main(["maze", "puzzle.txt", given])
+    assert status.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["picture", "animate"])
+def test_puzzles_are_not_overwritten(tmp_path, monkeypatch, capsys, option):
+    monkeypatch.chdir(tmp_path)
+    name = "puzzle.png" if option == "picture" else "puzzle.gif"
+    (tmp_path / name).write_bytes(b"a board")
+    assert solve.main(["maze", name, f"--{option}={tmp_path / 'no' / '..' / name}"]) == 2
+    assert "is the file of the puzzle; give another path" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == b"a board"
 
 
 def test_files_that_cannot_be_read(tmp_path, capsys):

@@ -16,6 +16,7 @@ from wonn_jax.config import components
 from wonn_jax.evaluators import PLAIN
 from wonn_jax.evaluators.run import run_eval
 from wonn_jax.tools import flags
+from wonn_jax.tools.cards import load_card
 from wonn_jax.tools.describe import run_describe
 from wonn_jax.tools.network import config_of_run
 from wonn_jax.train.card import Config, freeze
@@ -174,8 +175,9 @@ def test_its_mistakes_are_named(own, folder):
         own(model__rate=1.0)
     with pytest.raises(ValueError, match=r"config\.mesh\.grid=2 .*'test perceptron' does not supp"):
         Experiment(own(mesh__grid=2), 16).check()
-    argv = ["main", f"--config={folder / 'card.py'}", "--config.model.widht=8"]
-    text = flags._explain(argv, ValueError("no such field"))
+    path = str(folder / "card.py")
+    argv = ["main", f"--config={path}", "--config.model.widht=8"]
+    text = flags._explain(load_card(path), argv, ValueError("no such field"))
     assert "'widht'; did you mean config.model.width? It has precision, rate, width" in text
 
 

@@ -141,7 +141,7 @@ def _meta(arrays: Arrays) -> dict[str, Any]:
     try:
         meta = json.loads("".join(arrays["meta"].reshape(-1)[:1].astype(str)))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"meta is no JSON ({error})") from error
+        raise ValueError(f"its entry meta must be JSON ({error})") from error
     if not isinstance(meta, dict):
         raise ValueError(f"meta is of type {type(meta).__name__}, where an object is needed")
     if meta.get("kind") not in list(KINDS):

@@ -46,13 +46,18 @@ def _card_name(argv: list[str]) -> str:
     """What `--config` says; '' if help was asked for.
 
     Raises:
-      ValueError: it says nothing.
+      ValueError: it says nothing, or names two cards.
     """
+    names = []
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         if found := re.fullmatch(r"--?config(?:=(.*))?", argument, re.DOTALL):
             name = following if found[1] is None else found[1]
             if name and not name.startswith("-"):
-                return name
+                names.append(name)
+    if len(names) > 1:
+        raise ValueError(f"--config is given {len(names)} times ({', '.join(names)}); give one.")
+    if names:
+        return names[0]
     if any(re.match(r"--?(h|help\w*|only_check_args)(=|$)", argument) for argument in argv):
         return ""
     raise ValueError(f"--config is missing; it names the card of an experiment: {EXAMPLE}.")

@@ -1,6 +1,8 @@
 """The files of a run, as a report reads them: configuration, metrics, environment, votes."""
 
 import argparse
+import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -23,6 +25,33 @@ def path_argument(text: str) -> epath.Path:
         return parse_path(text)
     except (ValueError, OSError, ImportError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def file_to_write(*endings: str) -> Callable[[str], epath.Path]:
+    """A type of argparse: the path of a file to write, whose name ends in one of `endings`."""
+
+    def convert(text: str) -> epath.Path:
+        path = path_argument(text)
+        if path.suffix.lower() not in endings:
+            raise argparse.ArgumentTypeError(f"{text!r} must end in {' or '.join(endings)}")
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"{text!r} is a folder; give the path of a file")
+        return path
+
+    return convert
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """A type of argparse: an integer of at least `least` that JAX can hold, below 2**31."""
+
+    def convert(text: str) -> int:
+        if re.fullmatch(r"[+-]?[0-9]{1,20}", text.strip()) and least <= (number := int(text)) < 2**31:
+            return number
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.60} must be an integer of at least {least} and below 2**31"
+        )
+
+    return convert
 
 
 class Run(NamedTuple):
