@@ -45,7 +45,10 @@ def whole_number(least: int) -> Callable[[str], int]:
     """A type of argparse: an integer of at least `least` that JAX can hold, below 2**31."""
 
     def convert(text: str) -> int:
-        if re.fullmatch(r"[+-]?[0-9]{1,20}", text.strip()) and least <= (number := int(text)) < 2**31:
+        if (
+            re.fullmatch(r"[+-]?[0-9]{1,20}", text.strip())
+            and least <= (number := int(text)) < 2**31
+        ):
             return number
         raise argparse.ArgumentTypeError(
             f"{text!r:.60} must be an integer of at least {least} and below 2**31"
