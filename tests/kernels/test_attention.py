@@ -235,6 +235,7 @@ def test_reasons(implementation, platform, width, dtype, reason):
         ("cpu", (8, 900, 8, 16), jnp.float32, False, "blockwise"),
         ("cpu", (8, 81, 8, 32), jnp.bfloat16, True, "blockwise"),
         ("gpu", (64, 900, 8, 16), jnp.bfloat16, False, "cudnn"),
+        ("gpu", (100, 81, 8, 32), jnp.float16, True, "cudnn"),
         ("gpu", (16, 900, 8, 16), jnp.float32, False, "plain"),
         ("gpu", (64, 900, 8, 16), jnp.float32, False, "blockwise"),
         ("gpu", (16, 81, 8, 4), jnp.bfloat16, False, "plain"),

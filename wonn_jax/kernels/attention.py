@@ -2,7 +2,7 @@
 
 - `plain`: the formula as written, with a tokens × tokens array for every example and head.
 - `blockwise`: memory linear in the tokens, in pure JAX, see `wonn_jax.kernels.blockwise`.
-- `cudnn`: NVIDIA's fused kernel, in half precision, through `jax.nn.dot_product_attention`.
+- `cudnn`: NVIDIA's fused kernels, in half precision, see `wonn_jax.kernels.cudnn`.
 - `pallas`: a fused kernel for TPUs, see `wonn_jax.kernels.pallas`.
 - `auto`: whatever `choose` picks for the platform and the shapes.
 
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from wonn_jax.kernels import pallas
+from wonn_jax.kernels import cudnn, pallas
 from wonn_jax.kernels.blockwise import blockwise_attention, masked_logit
 from wonn_jax.kernels.ring import ring_attention
 from wonn_jax.parallel.placement import target
@@ -46,7 +46,8 @@ def attention(
     Args:
       query, key, value: `[batch, tokens, heads, head_width]`.
       mask: booleans `[batch | 1, heads | 1, tokens, tokens]`, True where a query (third axis) may
-        attend to a key (fourth axis). A query with no allowed key gets the mean of all values.
+        attend to a key (fourth axis). A query with no allowed key gets the mean of all values (with
+        `cudnn` in float16 a weighted mean).
       implementation: one of `IMPLEMENTATIONS`.
       ring_axis: mesh axis over which the tokens are split in equal parts, inside `shard_map`; the
         operands are then this device's part, and there can be no mask.
@@ -81,7 +82,7 @@ def attention(
     if implementation == "blockwise":
         return blockwise_attention(query, key, value, mask)
     if implementation == "cudnn":
-        return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="cudnn")
+        return cudnn.cudnn_attention(query, key, value, mask)
     if implementation == "pallas":
         return pallas.pallas_attention(query, key, value)
     return _plain(query, key, value, mask)
@@ -146,12 +147,7 @@ def refusal(
     if implementation == "pallas":
         return pallas.refusal(width, dtype, masked=masked, platform=platform)
     if implementation == "cudnn":
-        if platform != "gpu":
-            return f"needs an NVIDIA GPU, not a {platform.upper()}"
-        if dtype not in (jnp.bfloat16, jnp.float16):
-            return f"takes bfloat16 or float16, not {jnp.dtype(dtype).name}"
-        if width % 8 or width > 128:
-            return f"takes heads of a multiple of 8 up to 128 wide, not {width}"
+        return cudnn.refusal(width, dtype, platform=platform)
     return None
 
 
