@@ -44,7 +44,9 @@ def library_refuses(tokens: int, width: int, dtype, *, masked: bool, training: b
     return False
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32], ids=lambda x: x.__name__)
+@pytest.mark.parametrize(
+    "dtype", [jnp.bfloat16, jnp.float16, jnp.float32], ids=lambda x: x.__name__
+)
 @pytest.mark.parametrize("width", [2, 4, 8, 12, 16, 24, 64, 120, 128, 136, 256])
 def test_refuses_what_the_library_refuses(width, dtype):
     refused = cudnn.refusal(width, dtype) is not None
