@@ -79,6 +79,8 @@ _MAZES = {
 }
 _DIGITS = {
     "data.image_size": 4,
+    "data.resize": 4,
+    "augment.crop_scale": 0.5,
     "model.width": 8,
     "model.heads": 2,
     "model.layers": 1,
