@@ -59,6 +59,16 @@ def card(
     config = get_config(case.preset) if case.preset else get_config()
     config.train.batch_size = config.eval.batch_size = batch
     config.model.precision = precision
+    override(config, overrides, f"the case {name}")
+    return config
+
+
+def override(config: "ml_collections.ConfigDict", overrides: dict[str, Any], what: str) -> None:
+    """Sets fields of a card.
+
+    Raises:
+      ValueError: a field does not exist, or has another type; `what` names the card.
+    """
     for key, value in overrides.items():
         *groups, field = key.split(".")
         node = config
@@ -71,10 +81,9 @@ def card(
         except (AttributeError, KeyError, TypeError) as error:
             reason = str(error.args[0]).replace("\n", ". ").rstrip(".")
             raise ValueError(
-                f"--set {key}={value} cannot be set on the case {name}: {reason}. "
+                f"--set {key}={value} cannot be set on {what}: {reason}. "
                 f"{_known_fields(config, groups[0])}"
             ) from error
-    return config
 
 
 def _known_fields(config: "ml_collections.ConfigDict", group: str) -> str:

@@ -26,7 +26,8 @@ import re
 import tempfile
 from typing import NamedTuple
 
-from experiments.benchmarks.tpu_program import computations, cycles
+from experiments.benchmarks.tpu_program import cycles
+from wonn_jax.train.hlo import parse
 
 PEAK = 197e12  # FLOP/s of bfloat16 products on a TPU v5e
 BANDWIDTH = 819e9  # bytes/s
@@ -91,7 +92,7 @@ def compiled(name: str, shape: Shape, device, dumps: pathlib.Path) -> Cost:
         blocks = math.ceil(shape.tokens / block_size(shape.tokens))
         return int(length[1]) * shape.batch * shape.heads * blocks**2
 
-    parts = computations(hlo)
+    parts = parse(hlo)
     return Cost(
         memory.temp_size_in_bytes,
         memory.argument_size_in_bytes,

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from experiments.benchmarks.tpu_program import collectives, computations, cycles
+from experiments.benchmarks.tpu_program import cycles
 from wonn_jax.kernels import pallas as tpu_attention
 from wonn_jax.kernels.attention import attention
 from wonn_jax.kernels.blockwise import RESIDUALS
 from wonn_jax.kernels.pallas import block_size, pallas_attention, refusal
+from wonn_jax.train.hlo import collectives, parse
 
 simulated = functools.partial(pallas_attention, interpret=True)
 plain = functools.partial(attention, implementation="plain")
@@ -164,10 +165,10 @@ ENTRY %main (p: f32[8]) -> f32[8] {
 
 def test_estimated_cycles():
     """Of the benchmark: a fusion once, a loop by its trips, a kernel by its schedule."""
-    assert cycles(computations(MODULE), {"kernel": 3000}.__getitem__) == 100 + 5 * 7 + 3000
+    assert cycles(parse(MODULE), {"kernel": 3000}.__getitem__) == 100 + 5 * 7 + 3000
 
 
 def test_collectives():
     """Of the pod check: bytes of the results, those in a loop by its trips."""
     found = {"all-reduce": (5, 5 * 32), "collective-permute": (5, 5 * 16)}
-    assert collectives(computations(MODULE)) == found
+    assert collectives(parse(MODULE)) == found

@@ -77,15 +77,16 @@ def attention(
         raise ValueError(
             f"attention implementation {implementation!r} {reason}; use 'blockwise' or 'auto'."
         )
-    if ring_axis is not None:
-        return ring_attention(query, key, value, ring_axis, implementation)
-    if implementation == "blockwise":
-        return blockwise_attention(query, key, value, mask)
-    if implementation == "cudnn":
-        return cudnn.cudnn_attention(query, key, value, mask)
-    if implementation == "pallas":
-        return pallas.pallas_attention(query, key, value)
-    return _plain(query, key, value, mask)
+    with jax.named_scope(f"attention-{'ring-' if split else ''}{implementation}"):  # in profiles
+        if ring_axis is not None:
+            return ring_attention(query, key, value, ring_axis, implementation)
+        if implementation == "blockwise":
+            return blockwise_attention(query, key, value, mask)
+        if implementation == "cudnn":
+            return cudnn.cudnn_attention(query, key, value, mask)
+        if implementation == "pallas":
+            return pallas.pallas_attention(query, key, value)
+        return _plain(query, key, value, mask)
 
 
 def choose(

@@ -1,0 +1,135 @@
+"""A step of a card, compiled, and what its compiler says of it."""
+
+import gzip
+import importlib
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.benchmarks.cases import override
+
+
+class Program(NamedTuple):
+    """What to compile.
+
+    card, preset: of `configs/`.
+    platform: a name that `platforms.devices` knows.
+    devices: number of them; for a slice of a pod, all its chips.
+    axes: sizes of the mesh, by axis.
+    step: 'train' or 'eval'.
+    examples: of the training split, from which the length of the recipe is counted.
+    settings: fields of the card to override, by path: 'train.batch_size'.
+    """
+
+    card: str
+    preset: str
+    platform: str
+    devices: int
+    axes: dict[str, int]
+    step: str
+    examples: int
+    settings: dict[str, Any]
+
+    @property
+    def flags(self) -> str:
+        """Flags of `python -m wonn_jax.main` that run it."""
+        settings = {f"mesh.{k}": v for k, v in self.axes.items() if k != "data" and v > 1}
+        settings = self.settings | settings
+        name = f"configs/{self.card}.py{f':{self.preset}' if self.preset else ''}"
+        return " ".join(
+            [f"--config={name}", *(f"--config.{k}={v}" for k, v in settings.items() if v != "")]
+        )
+
+
+def card(program: Program) -> Any:
+    """The card with the settings of a program, checked and frozen."""
+    from wonn_jax.train.card import freeze
+
+    get_config = importlib.import_module(f"configs.{program.card}").get_config
+    config = get_config(program.preset) if program.preset else get_config()
+    name = f"configs/{program.card}.py"
+    override(config, program.settings, name)
+    config.mesh.update(program.axes)
+    return freeze(config)
+
+
+def compile_program(program: Program, keep: Path | None = None) -> dict[str, Any]:
+    """Compiles a program; the analysis of its compiler, and what is counted in its text.
+
+    Args:
+      program: what to compile.
+      keep: file to write the optimised HLO into, compressed.
+    """
+    import jax
+
+    from experiments.compile_check import platforms
+    from wonn_jax.train.experiment import Experiment
+
+    # Kernels are chosen by the platform of these devices, not by that of this machine.
+    devices = platforms.devices(program.platform, program.devices)
+    experiment = Experiment(card(program), program.examples, devices).check()
+    state = experiment.abstract_state()
+    began = time.monotonic()
+    if program.step == "train":
+        rows, passes = experiment.config.train.batch_size, experiment.training_flops
+        batch = experiment.task.abstract_batch(rows)
+        compiled = experiment.train_step.compile(state, batch)
+    else:
+        (settings, *_) = [e for e in experiment.config.eval.evaluators if e.in_training]
+        rows = experiment.evaluation_rows
+        passes = settings.passes * experiment.forward_flops
+        batch = experiment.task.abstract_batch(rows)
+        compiled = settings.build(experiment).step.compile(state.variables("raw"), batch)
+    seconds = time.monotonic() - began
+    memory: Any = compiled.memory_analysis()
+    text = compiled.as_text()
+    if keep is not None:
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        keep.write_bytes(gzip.compress(text.encode()))
+    found = {
+        "date": date.today().isoformat(),
+        "jax": jax.__version__,
+        "compile_seconds": seconds,
+        "arguments": memory.argument_size_in_bytes,
+        "temporaries": memory.temp_size_in_bytes,
+        "output": memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        "rows": rows,
+        "steps": experiment.total,
+        "model_flops": passes * rows / experiment.mesh.size,
+        "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+    }
+    if program.platform in platforms.PODS:
+        return found | _of_pod(program, experiment, compiled, text, batch)
+    return found | count_gpu(program.platform, text)
+
+
+def count_gpu(platform: str, text: str) -> dict[str, Any]:
+    """What is counted in the optimised HLO of a program for GPUs."""
+    from wonn_jax.train import hlo
+    from wonn_jax.train.gpus import GPUS
+
+    gpu = GPUS[platform]
+    kernels = list(hlo.kernels(hlo.parse(text)))
+    return hlo.work(kernels)._asdict() | {
+        "attention": hlo.attention_kernels(text),
+        "seconds": hlo.roofline(kernels, gpu.peak, gpu.bandwidth, gpu.links),
+    }
+
+
+def _of_pod(
+    program: Program, experiment: Any, compiled: Any, text: str, batch: Any
+) -> dict[str, Any]:
+    from experiments.benchmarks import tpu_program
+    from experiments.compile_check import tpu
+    from wonn_jax.train import hlo
+
+    module = hlo.parse(text)
+    kernel = tpu.attention_cycles(experiment, program.platform, batch["input"].shape[1:])
+    cost: Any = compiled.cost_analysis()
+    return tpu.read_by_hosts(experiment) | {
+        "flops": cost["flops"],
+        "bytes": cost["bytes accessed"],
+        "collectives": hlo.collectives(module),
+        "cycles": tpu_program.cycles(module, lambda name: kernel),
+    }
