@@ -16,45 +16,19 @@ after the other, at the published bandwidth of a chip's links.
 """
 
 import argparse
-import json
 import math
-import os
-import re
 import sys
-import time
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.benchmarks.results import markdown
+from experiments.compile_check import command
+from experiments.compile_check.platforms import PODS
+from experiments.compile_check.programs import Program
+from experiments.compile_check.results import GIGA, Results, used
 
 RESULTS = Path(__file__).parent / "results" / "pods.json"
-GIGA = 1e9
-
-KERNEL_CYCLES = 0.024
-"""Cycles of the attention kernel, forward and backward, per logit with padding, on a v5e: 8.63 ms
-at 1.5 GHz for 64 × 8 heads of 1024 × 1024, see `results/tpu_attention.md`."""
-
-
-class Pod(NamedTuple):
-    """A slice, with the published figures of one chip."""
-
-    topology: str
-    chips: int
-    memory: float  # bytes
-    peak: float  # FLOP/s, bfloat16
-    clock: float  # Hz, from the peak and the number of multiply-adds in a cycle
-    links: float  # bytes/s between chips
-
-
-PODS = {
-    "v5e-16": Pod("v5e:4x4", 16, 16e9, 197e12, 197e12 / (4 * 2 * 128**2), 200e9),
-    "v5e-256": Pod("v5e:16x16", 256, 16e9, 197e12, 197e12 / (4 * 2 * 128**2), 200e9),
-    "v6e-64": Pod("v6e:8x8", 64, 32e9, 918e12, 918e12 / (4 * 2 * 256**2), 400e9),
-    "v5p-64": Pod("v5p:2x4x4", 32, 95e9, 459e12, 459e12 / (8 * 2 * 128**2), 600e9),
-}
-"""Slices by name; the names of v5p count the two cores of each chip."""
 
 
 class Model(NamedTuple):
@@ -107,15 +81,22 @@ class Job(NamedTuple):
         return f"{self.model} {self.pod} {self.mode} {self.batch}"
 
     @property
-    def flags(self) -> str:
-        """Flags of `python -m wonn_jax.main` that train it."""
-        preset = f":{MODELS[self.model].preset}" if MODELS[self.model].preset else ""
-        flags = [f"--config=configs/{MODELS[self.model].card}.py{preset}"]
-        flags.append(f"--config.train.batch_size={self.batch}")
-        flags += [f"--config.mesh.{k}={v}" for k, v in self.axes.items() if k != "data" and v > 1]
+    def program(self) -> Program:
+        """What is compiled."""
+        model = MODELS[self.model]
+        settings = {"train.batch_size": self.batch}
         if self.accumulate > 1:
-            flags.append(f"--config.train.accumulate={self.accumulate}")
-        return " ".join(flags)
+            settings["train.accumulate"] = self.accumulate
+        return Program(
+            card=model.card,
+            preset=model.preset,
+            platform=self.pod,
+            devices=PODS[self.pod].chips,
+            axes=self.axes,
+            step="train",
+            examples=model.examples,
+            settings=settings,
+        )
 
 
 def jobs(models: list[str], pods: list[str], modes: list[str]) -> Iterator[Job]:
@@ -129,88 +110,11 @@ def jobs(models: list[str], pods: list[str], modes: list[str]) -> Iterator[Job]:
                     yield job._replace(batch=max(batch, shares)) if number == 0 else job
 
 
-def compile_step(job: Job) -> dict[str, Any]:
-    """The compiler's analysis of the training step of a job."""
-    import importlib
-
-    import jax
-    from jax.experimental import topologies
-
-    from experiments.benchmarks import tpu_program
-    from wonn_jax.kernels.pallas import block_size
-    from wonn_jax.train.card import freeze
-    from wonn_jax.train.experiment import Experiment
-
-    pod, model = PODS[job.pod], MODELS[job.model]
-    get_config = importlib.import_module(f"configs.{model.card}").get_config
-    config = get_config(model.preset) if model.preset else get_config()
-    config.train.batch_size, config.train.accumulate = job.batch, job.accumulate
-    config.mesh.update(job.axes)
-    devices = topologies.get_topology_desc(pod.topology, "tpu").devices
-    # Kernels are chosen by the platform of these devices, not by that of this machine.
-    experiment = Experiment(freeze(config), model.examples, devices).check()
-    network: Any = experiment.config.model
-    batch = experiment.task.abstract_batch(job.batch)
-    state = experiment.abstract_state()
-    began = time.monotonic()
-    program = experiment.train_step.compile(state, batch)
-    seconds = time.monotonic() - began
-    memory: Any = program.memory_analysis()
-    cost: Any = program.cost_analysis()
-    parts = tpu_program.computations(program.as_text())
-
-    # The kernel runs forward and backward, each for half of the cycles.
-    cells = experiment.model.phase_shape(batch["input"].shape[1:])[:2]
-    group = getattr(network, "group", 1)
-    tokens = math.prod(-(-side // group) for side in cells)
-    padded = -(-tokens // block_size(tokens)) * block_size(tokens)
-    rows = job.batch / job.accumulate / (job.axes["data"] * job.axes["fsdp"])
-    speed = pod.peak / PODS["v5e-16"].peak * PODS["v5e-16"].clock / pod.clock
-    kernel = KERNEL_CYCLES / speed * rows * network.heads * padded**2 / 2
-    return {
-        "date": date.today().isoformat(),
-        "compile_seconds": seconds,
-        "arguments": memory.argument_size_in_bytes,
-        "temporaries": memory.temp_size_in_bytes,
-        "output": memory.output_size_in_bytes - memory.alias_size_in_bytes,
-        "model_flops": experiment.training_flops * job.batch / pod.chips,
-        "flops": cost["flops"],
-        "bytes": cost["bytes accessed"],
-        "parameters": sum(math.prod(x.shape) for x in jax.tree.leaves(state.params)),
-        "collectives": tpu_program.collectives(parts),
-        "cycles": tpu_program.cycles(parts, lambda name: kernel),
-    }
-
-
-def read_by_hosts(job: Job) -> dict[str, int]:
-    """Number of hosts of the slice, and of the batch's rows that the first one reads."""
-    import numpy as np
-    from jax.experimental import topologies
-
-    from wonn_jax.parallel import mesh as sharding
-    from wonn_jax.parallel.mesh import MeshConfig
-
-    devices = topologies.get_topology_desc(PODS[job.pod].topology, "tpu").devices
-    placed = sharding.by_row(sharding.make_mesh(MeshConfig(**job.axes), devices))
-    here = [
-        np.arange(job.batch)[index]
-        for device, index in placed.devices_indices_map((job.batch,)).items()
-        if device.process_index == 0
-    ]
-    hosts = len({device.process_index for device in devices})
-    return {"hosts": hosts, "host_rows": len(np.unique(np.concatenate(here)))}
-
-
 def seconds(job: Job, found: dict[str, Any]) -> float:
     """Estimated time of a step, s."""
     pod = PODS[job.pod]
     moved = sum(size for _, size in found["collectives"].values())
     return found["cycles"] / pod.clock + moved / pod.links
-
-
-def used(found: dict[str, Any]) -> int:
-    """Memory that the program needs on a chip, bytes."""
-    return found["arguments"] + found["temporaries"] + found["output"]
 
 
 def fits(job: Job, found: dict[str, Any]) -> bool:
@@ -263,7 +167,7 @@ HEADER = (
 )
 
 
-def report(results: dict[str, Any]) -> str:
+def report(results: Results) -> str:
     """The results as a page."""
     done = {key: found for key, found in results.items() if key != "about"}
     planned = list(jobs(list(MODELS), list(PODS), list(MODES)))
@@ -310,45 +214,17 @@ def report(results: dict[str, Any]) -> str:
     return "\n".join(text)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Compiles what is missing and writes the report after each."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pods", nargs="+", default=list(PODS), choices=list(PODS))
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
-    parser.add_argument("--again", action="store_true", help="compile programs in the results, too")
-    parser.add_argument("--report", action="store_true", help="only write the report")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
-    options = parser.parse_args()
-    results = json.loads(options.output.read_text()) if options.output.exists() else {}
-    if not options.report:
-        # Read when JAX is imported, so that it looks for no chip.
-        os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
-        try:
-            import libtpu
-        except ImportError:
-            sys.exit("The TPU compiler is not installed: pip install 'jax[tpu]'.")
-        import jax
-
-        version = getattr(libtpu, "__version__", "?")
-        results["about"] = f"jax {jax.__version__}, libtpu {version}"
-        for job in jobs(options.models, options.pods, options.modes):
-            if job.key in results and "error" not in results[job.key] and not options.again:
-                continue
-            print(f"{job.key}: {job.flags}", flush=True)
-            try:
-                results[job.key] = compile_step(job) | read_by_hosts(job)
-            except (RuntimeError, ValueError) as error:
-                message = re.sub(r"\s+", " ", str(error))[:300]
-                results[job.key] = {"error": message, "date": date.today().isoformat()}
-                print(f"  {message}", flush=True)
-            options.output.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-            options.output.with_suffix(".md").write_text(report(results))
-    if not results:
-        sys.exit(f"{options.output} holds no results yet; run without --report first.")
-    options.output.with_suffix(".md").write_text(report(results))
-    print(f"written: {options.output.with_suffix('.md')}")
+    command.add_options(parser, RESULTS)
+    options = parser.parse_args(arguments)
+    planned = jobs(options.models, options.pods, options.modes)
+    return command.run(options, report, ((job.key, job.program) for job in planned))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """Devices to compile for, as data: slices of TPU pods, and the GPUs of `wonn_jax.train.gpus`."""
 
+import importlib.metadata
 import importlib.util
 from typing import Any, NamedTuple
 
@@ -46,3 +47,11 @@ def check_installed(platform: str) -> None:
         gpus.check_installed()
     elif importlib.util.find_spec("libtpu") is None:
         raise ImportError("The TPU compiler is not installed: pip install 'jax[tpu]'.")
+
+
+def versions(platform: str) -> str:
+    """Of JAX and of the compiler."""
+    packages = ("jax", "libtpu") if platform in PODS else ("jax", *gpus.WHEELS, *gpus.CUDNN)
+    known = {x.metadata["Name"].replace("-", "_") for x in importlib.metadata.distributions()}
+    found = [name for name in packages if name in known]
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in found)

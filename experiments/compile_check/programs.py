@@ -42,14 +42,23 @@ class Program(NamedTuple):
         )
 
 
+def get_config(card: str, preset: str, settings: dict[str, Any]) -> Any:
+    """A card of `configs/` with fields overridden.
+
+    Raises:
+      ValueError: a field does not exist, or has another type.
+    """
+    make = importlib.import_module(f"configs.{card}").get_config
+    config = make(preset) if preset else make()
+    override(config, settings, f"configs/{card}.py")
+    return config
+
+
 def card(program: Program) -> Any:
     """The card with the settings of a program, checked and frozen."""
     from wonn_jax.train.card import freeze
 
-    get_config = importlib.import_module(f"configs.{program.card}").get_config
-    config = get_config(program.preset) if program.preset else get_config()
-    name = f"configs/{program.card}.py"
-    override(config, program.settings, name)
+    config = get_config(program.card, program.preset, program.settings)
     config.mesh.update(program.axes)
     return freeze(config)
 

@@ -1,14 +1,18 @@
 """Results that grow: what was found of each program, by key, in a JSON file and as a page."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.compile_check import platforms
 from experiments.compile_check.children import found_by_child
 from experiments.compile_check.programs import Program
 
 GIGA = 1e9
+
+ABOUT = "about"
+"""The key of a line on versions."""
 
 Results = dict[str, Any]
 
@@ -25,13 +29,15 @@ def read(path: Path) -> Results:
         found = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); remove it, or use --output.") from error
-    if not isinstance(found, dict):
+    programs = [x for key, x in found.items() if key != ABOUT] if isinstance(found, dict) else [{}]
+    if not all(isinstance(x, dict) and "date" in x for x in programs):
         raise ValueError(f"{path} does not hold the results of this command; use --output.")
     return found
 
 
 def write(path: Path, results: Results, report: Callable[[Results], str]) -> None:
     """Both files; what is there is replaced when the new one is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     texts = {path: json.dumps(results, indent=1, ensure_ascii=False) + "\n"}
     for file, text in (texts | {path.with_suffix(".md"): report(results)}).items():
         new = file.with_name(file.name + ".new")
@@ -39,36 +45,37 @@ def write(path: Path, results: Results, report: Callable[[Results], str]) -> Non
         new.replace(file)
 
 
-def add(
+def compile_into(
     path: Path,
-    programs: Iterable[tuple[str, Program]],
+    key: str,
+    program: Program,
     report: Callable[[Results], str],
     *,
-    again: bool,
     limit: float,
     keep: Path | None = None,
-) -> Results:
-    """Compiles the programs that the results lack or that failed, and writes after each.
+) -> None:
+    """Compiles a program and adds what was found to the results.
 
     Args:
       path: of the JSON file; the page lies beside it.
-      programs: with their keys.
+      key: of the program.
+      program: to compile.
       report: makes the page.
-      again: whether to compile those that are there, too.
-      limit: s for each.
+      limit: s.
       keep: folder for the optimised HLO.
     """
-    for key, program in programs:
-        done = read(path).get(key)
-        if done and "error" not in done and not again:
-            continue
-        print(f"{key}: {program.flags}", flush=True)
-        file = keep / f"{key.replace(' ', '_').replace('/', '-')}.hlo.gz" if keep else None
-        found = found_by_child(program, limit, file)
-        print(f"  {found.get('error') or summary(found)}", flush=True)
-        # Read again: another process may have added to them meanwhile.
-        write(path, read(path) | {key: found}, report)
-    return read(path)
+    print(f"{key}: {program.flags}", flush=True)
+    file = keep / f"{key.replace(' ', '_').replace('/', '-')}.hlo.gz" if keep else None
+    found = found_by_child(program, limit, file)
+    print(f"  {found.get('error') or summary(found)}", flush=True)
+    # Read again: another process may have added to them meanwhile.
+    new = {ABOUT: platforms.versions(program.platform), key: found}
+    write(path, read(path) | new, report)
+
+
+def complete(found: dict[str, Any] | None) -> bool:
+    """Whether a program is there and was compiled."""
+    return found is not None and "error" not in found
 
 
 def summary(found: dict[str, Any]) -> str:

@@ -14,6 +14,10 @@ from jax.experimental import topologies
 from wonn_jax.train.hardware import peak_flops
 
 WHEELS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
+CUDNN = ("nvidia_cudnn_cu13", "nvidia_cudnn_cu12")
+
+PREALLOCATED = 0.75
+"""Share of a card's memory that JAX takes by default (XLA_PYTHON_CLIENT_MEM_FRACTION)."""
 
 
 class Gpu(NamedTuple):
@@ -122,7 +126,8 @@ GPUS = {
 }
 """SXM modules by name, eight of which a host connects by NVLink."""
 
-MAX_DEVICES = 8
+HOST = 8
+"""GPUs of a host."""
 
 
 def devices(name: str, count: int = 1) -> list[Any]:
@@ -134,8 +139,8 @@ def devices(name: str, count: int = 1) -> list[Any]:
     """
     if name not in GPUS:
         raise ValueError(f"There is no GPU {name!r} here; there are {', '.join(GPUS)}.")
-    if not 1 <= count <= MAX_DEVICES:
-        raise ValueError(f"A host has 1 to {MAX_DEVICES} GPUs, not {count}.")
+    if not 1 <= count <= HOST:
+        raise ValueError(f"A host has 1 to {HOST} GPUs, not {count}.")
     check_installed()
     topology = topologies.get_topology_desc(
         name, "cuda", target_config=GPUS[name].description, topology=f"1x1x{count}"
