@@ -6,9 +6,9 @@
         [--again] [--report]
 
 Compiles the training and the evaluation step of each card and preset with XLA's compiler for GPUs,
-ptxas and cuDNN, which need neither a card nor a driver, and writes what is read from the programs to
-`experiments/results/gpu.json` and `gpu.md`. Programs that are in the results already are skipped,
-so that the command can be interrupted and repeated; `--again` compiles them, too. Where a
+ptxas and cuDNN, which need neither a GPU nor a driver, and writes what is read from the programs
+to `experiments/results/gpu.json` and `gpu.md`. Programs that are in the results already are
+skipped, so that the command can be interrupted and repeated; `--again` compiles them, too. Where a
 training step does not fit into a GPU, it is compiled again with more micro-batches until it does.
 
 Nothing runs on a GPU. The time of a step is an **estimate**: kernels one after the other, each as
@@ -264,9 +264,10 @@ def report(found: Results) -> str:
         "products take at the published peak rate of their type (bfloat16; TensorFloat-32 for "
         "float32), or its bytes at the bandwidth of the memory, or what it sends at that of "
         "NVLink, whichever is longer. Caches are not counted, and launching a kernel costs "
-        "nothing: a GPU takes longer, and small networks, whose kernels are short, much longer. Tiles of products are XLA's "
-        "defaults: on a GPU they are tuned when the step is compiled. The recipe is the card's "
-        "number of steps, without data and evaluation.",
+        "nothing: a GPU takes longer, and small networks, whose kernels are short, "
+        "much longer. Tiles of products are XLA's defaults: on a GPU they are "
+        "tuned when the step is compiled. The recipe is the card's number of steps, without data "
+        "and evaluation.",
     ]
     for gpu, properties in GPUS.items():
         for step, what in zip(STEPS, ("Training", "Evaluation"), strict=True):
@@ -298,10 +299,11 @@ def parse_cards(text: str) -> str:
     """
     if text in CARDS or text in PRESETS:
         return text
-    raise argparse.ArgumentTypeError(
-        f"there is no card {text!r}; there are {', '.join(PRESETS)}, and with a preset "
-        f"{', '.join(x for x in CARDS if ':' in x)}"
-    )
+    card, _, preset = text.partition(":")
+    if card in PRESETS:
+        known = ", ".join(x for x in PRESETS[card] if x) or "none"
+        raise argparse.ArgumentTypeError(f"{card} has no preset {preset!r}; it has {known}")
+    raise argparse.ArgumentTypeError(f"there is no card {card!r}; there are {', '.join(PRESETS)}")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,16 +1,16 @@
 """The pod check: what is compiled, and how it is told. Nothing is compiled here."""
 
-import importlib
 import json
 import math
 
 import pytest
 
 from experiments import pod_check
-from experiments.pod_check import MODELS, MODES, PODS, Job, jobs
+from experiments.compile_check import programs
+from experiments.compile_check.platforms import PODS
+from experiments.pod_check import MODELS, MODES, Job, jobs
 from wonn_jax.parallel import mesh as sharding
 from wonn_jax.parallel.mesh import MeshConfig
-from wonn_jax.train.card import freeze
 
 PLANNED = list(jobs(list(MODELS), list(PODS), list(MODES)))
 FOUND = {
@@ -30,26 +30,17 @@ FOUND = {
 }
 
 
-def card(job: Job):
-    model = MODELS[job.model]
-    get_config = importlib.import_module(f"configs.{model.card}").get_config
-    config = get_config(model.preset) if model.preset else get_config()
-    config.train.batch_size, config.train.accumulate = job.batch, job.accumulate
-    config.mesh.update(job.axes)
-    return freeze(config)
-
-
 def test_every_program_is_an_experiment_that_fits_its_chips():
     assert len({job.key for job in PLANNED}) == len(PLANNED) == 48
     for job in PLANNED:
-        config = card(job)
+        config = programs.card(job.program)
         shape = sharding.mesh_shape(MeshConfig(**job.axes), PODS[job.pod].chips)
         assert shape == tuple(job.axes.values())
         assert job.batch % (shape[0] * shape[1] * job.accumulate) == 0
         examples = config.task.build(config.data, config.augment).examples
         config.model.check_split(examples, shape[2])
         config.model.check_platform("tpu")
-        assert all(flag.startswith("--config") for flag in job.flags.split())
+        assert all(flag.startswith("--config") for flag in job.program.flags.split())
     for model in MODELS:
         batches = [job.batch for job in PLANNED if job.model == model]
         assert min(batches) == MODELS[model].batches[0] and max(batches) == MODELS[model].batches[1]

@@ -449,4 +449,4 @@ def roofline(
 
 def attention_kernels(text: str) -> list[str]:
     """Implementations of attention in a program, see `wonn_jax.kernels.attention`."""
-    return sorted(set(re.findall(r'op_name="[^"]*/attention-([a-z\-]+)/', text)))
+    return sorted(set(re.findall(r"[/(]attention-([a-z-]+)[/)]", text)))
