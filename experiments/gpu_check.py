@@ -14,6 +14,7 @@ training step does not fit into a GPU, it is compiled again with more micro-batc
 Nothing runs on a GPU. The time of a step is an **estimate**: kernels one after the other, each as
 long as its products take at the peak rate of their type, or its bytes at the bandwidth of the
 memory, or what it sends at that of the links, whichever is longer; loops by their trip counts.
+`--counts 32` compiles for four hosts of eight.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from experiments.benchmarks.results import markdown
 from experiments.compile_check import command, programs, results
 from experiments.compile_check.programs import Program
 from experiments.compile_check.results import ABOUT, GIGA, Results, complete, used
-from wonn_jax.train.gpus import GPUS, HOST, PREALLOCATED
+from wonn_jax.train.gpus import GPUS, HOST, PREALLOCATED, check_count
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
 
@@ -263,9 +264,10 @@ def report(found: Results) -> str:
         "**How a time is estimated:** kernels run one after the other, each as long as its "
         "products take at the published peak rate of their type (bfloat16; TensorFloat-32 for "
         "float32), or its bytes at the bandwidth of the memory, or what it sends at that of "
-        "NVLink, whichever is longer. Caches are not counted, and launching a kernel costs "
-        "nothing: a GPU takes longer, and small networks, whose kernels are short, "
-        "much longer. Tiles of products are XLA's defaults: on a GPU they are "
+        "NVLink (between hosts, of the network card of each GPU), whichever is longer. Caches are "
+        "not counted, and launching a kernel costs nothing: a GPU takes longer, and small "
+        "networks, whose kernels are short, much longer. Tiles of products are XLA's defaults: on "
+        "a GPU they are "
         "tuned when the step is compiled. The recipe is the card's number of steps, without data "
         "and evaluation.",
     ]
@@ -306,14 +308,27 @@ def parse_cards(text: str) -> str:
     raise argparse.ArgumentTypeError(f"there is no card {card!r}; there are {', '.join(PRESETS)}")
 
 
+def parse_count(text: str) -> int:
+    """A number of GPUs.
+
+    Raises:
+      argparse.ArgumentTypeError: it is none, or hosts have not so many.
+    """
+    try:
+        check_count(int(text))
+    except ValueError as error:
+        reason = str(error) if text.isdecimal() else f"{text!r} is no number of GPUs"
+        raise argparse.ArgumentTypeError(reason) from error
+    return int(text)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Compiles what is missing and writes the report after each."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     gpus = ("h100", *(name for name in GPUS if name != "h100"))
     parser.add_argument("--gpus", nargs="+", default=list(gpus), choices=gpus)
     parser.add_argument("--cards", nargs="+", default=list(CARDS), type=parse_cards)
-    counts = range(1, HOST + 1)
-    parser.add_argument("--counts", nargs="+", default=[1, HOST], type=int, choices=counts)
+    parser.add_argument("--counts", nargs="+", default=[1, HOST], type=parse_count)
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
     parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS)
     parser.add_argument(

@@ -15,7 +15,7 @@ class Program(NamedTuple):
 
     card, preset: of `configs/`.
     platform: a name that `platforms.devices` knows.
-    devices: number of them; for a slice of a pod, all its chips.
+    devices: number of them, of one host or of hosts of eight; for a slice of a pod, all its chips.
     axes: sizes of the mesh, by axis.
     step: 'train' or 'eval'.
     examples: of the training split, from which the length of the recipe is counted.
@@ -110,19 +110,19 @@ def compile_program(program: Program, keep: Path | None = None) -> dict[str, Any
     }
     if program.platform in platforms.PODS:
         return found | _of_pod(program, experiment, compiled, text, batch)
-    return found | count_gpu(program.platform, text)
+    return found | count_gpu(program, text)
 
 
-def count_gpu(platform: str, text: str) -> dict[str, Any]:
+def count_gpu(program: Program, text: str) -> dict[str, Any]:
     """What is counted in the optimised HLO of a program for GPUs."""
     from wonn_jax.train import hlo
     from wonn_jax.train.gpus import GPUS
 
-    gpu = GPUS[platform]
+    gpu = GPUS[program.platform]
     kernels = list(hlo.kernels(hlo.parse(text)))
     return hlo.work(kernels)._asdict() | {
         "attention": hlo.attention_kernels(text),
-        "seconds": hlo.roofline(kernels, gpu.peak, gpu.bandwidth, gpu.links),
+        "seconds": hlo.roofline(kernels, gpu.peak, gpu.bandwidth, gpu.reach(program.devices)),
     }
 
 

@@ -47,7 +47,9 @@ def test_every_card_is_checked():
     assert len(set(CARDS)) == len(CARDS) == sum(map(len, PRESETS.values()))
 
 
-@pytest.mark.parametrize("count, mode", [(1, "data"), (8, "data"), (8, "fsdp"), (8, "grid")])
+@pytest.mark.parametrize(
+    "count, mode", [(1, "data"), (8, "data"), (8, "fsdp"), (8, "grid"), (32, "fsdp")]
+)
 def test_every_program_is_an_experiment_of_its_card(count, mode):
     for card in CARDS:
         job = Job(card, count=count, mode=mode)
@@ -121,7 +123,8 @@ def test_steps_that_are_too_large_get_more_micro_batches(tmp_path):
             ["--cards", "cifar10:trig-64"],
             "cifar10 has no preset 'trig-64'; it has trig-128, mlp-256",
         ),
-        (["--counts", "16"], "invalid choice: 16"),
+        (["--counts", "12"], "A host has 1 to 8 GPUs, several have 8 each; 12 do not."),
+        (["--counts", "two"], "'two' is no number of GPUs"),
         (["--modes", "model"], "invalid choice: 'model'"),
     ],
 )
@@ -158,7 +161,9 @@ def test_missing_wheels_are_named(tmp_path, capsys, monkeypatch):
     assert 'pip install "jax[cuda13]"' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name, count, said", [("h1", 1, "there are a100, h100"), ("h100", 9, "9")])
+@pytest.mark.parametrize(
+    "name, count, said", [("h1", 1, "there are a100, h100"), ("h100", 9, "8 each; 9 do not")]
+)
 def test_cards_that_there_are_not(name, count, said):
     with pytest.raises(ValueError, match=said):
         gpus.devices(name, count)

@@ -33,6 +33,8 @@ class Gpu(NamedTuple):
     memory: bytes, as the driver reports them.
     bandwidth: of the memory, bytes/s.
     links: bytes/s that it can send to the others of its host (NVLink), in one direction.
+    network: bytes/s that it can send to other hosts, by the network card that stands beside each
+      GPU in the maker's own hosts.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Gpu(NamedTuple):
     memory: int
     bandwidth: float
     links: float
+    network: float
 
     @property
     def description(self) -> str:
@@ -67,6 +70,10 @@ dnn_version_info {{ major: 9  minor: 10 }}
 device_description_str: "{self.kind}"
 """
 
+    def reach(self, count: int) -> float:
+        """Bytes/s that one of `count` GPUs can send to all others."""
+        return self.links if count <= HOST else self.network
+
     def peak(self, dtype: str) -> float:
         """FLOP/s of products of operands of a type as HLO names it, 'bf16', 'f32'."""
         rate = peak_flops(self.kind, "float32" if dtype == "f32" else "bfloat16")
@@ -86,6 +93,7 @@ GPUS = {
         memory=85_100_068_864,
         bandwidth=2.039e12,
         links=300e9,
+        network=25e9,
     ),
     "h100": Gpu(
         kind="NVIDIA H100 80GB HBM3",
@@ -98,6 +106,7 @@ GPUS = {
         memory=84_978_434_048,
         bandwidth=3.352e12,
         links=450e9,
+        network=50e9,
     ),
     "h200": Gpu(
         kind="NVIDIA H200",
@@ -110,6 +119,7 @@ GPUS = {
         memory=151_397_597_184,
         bandwidth=4.8e12,
         links=450e9,
+        network=50e9,
     ),
     "b200": Gpu(
         kind="NVIDIA B200",
@@ -122,31 +132,41 @@ GPUS = {
         memory=191_514_411_008,
         bandwidth=7.672e12,
         links=900e9,
+        network=50e9,
     ),
 }
 """SXM modules by name, eight of which a host connects by NVLink."""
 
 HOST = 8
-"""GPUs of a host."""
+"""Most GPUs of a host."""
 
 
 def devices(name: str, count: int = 1) -> list[Any]:
-    """Described devices of one host, to compile for: they run nothing.
+    """Described devices to compile for, which run nothing: of one host, or of hosts of eight.
 
     Raises:
-      ValueError: the card is unknown, or a host has not so many.
+      ValueError: the card is unknown, or hosts have not so many.
       ImportError: JAX's CUDA wheels are not installed.
     """
     if name not in GPUS:
         raise ValueError(f"There is no GPU {name!r} here; there are {', '.join(GPUS)}.")
-    if not 1 <= count <= HOST:
-        raise ValueError(f"A host has 1 to {HOST} GPUs, not {count}.")
+    check_count(count)
     check_installed()
+    hosts = -(-count // HOST)
     topology = topologies.get_topology_desc(
-        name, "cuda", target_config=GPUS[name].description, topology=f"1x1x{count}"
+        name,
+        "cuda",
+        target_config=GPUS[name].description,
+        topology=f"1x{hosts}x{count // hosts}",
     )
     found: list[jax.Device] = list(topology.devices)
     return found
+
+
+def check_count(count: int) -> None:
+    """Raises a ValueError if there are no hosts of so many GPUs."""
+    if count < 1 or (count > HOST and count % HOST):
+        raise ValueError(f"A host has 1 to {HOST} GPUs, several have {HOST} each; {count} do not.")
 
 
 def check_installed() -> None:
