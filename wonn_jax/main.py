@@ -10,7 +10,7 @@ from wonn_jax.common.folders import parse_path
 from wonn_jax.evaluators.run import run_eval
 from wonn_jax.parallel import hosts
 from wonn_jax.tools import environment
-from wonn_jax.tools.describe import run_describe
+from wonn_jax.tools.describe import parse_target, run_describe
 from wonn_jax.tools.flags import check_names, check_overrides, define_card, parse_flags
 from wonn_jax.tools.launch import fail, prepare_devices, quiet_libraries
 from wonn_jax.train.card import freeze
@@ -21,6 +21,12 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Folder of the run, gs://BUCKET/… too. Default: runs/ and the experiment's name."
 )
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "describe"], "What to do.")
+_PLATFORM = flags.DEFINE_string(
+    "platform",
+    "",
+    "GPU to compile for with --mode=describe, which need not be there: a100, h100, h200 or b200; "
+    "h100x8 for eight.",
+)
 _WEIGHTS = flags.DEFINE_string("weights", "", "PyTorch weights to evaluate (--mode=eval).")
 _DISTRIBUTED = flags.DEFINE_enum(
     "distributed",
@@ -50,10 +56,17 @@ def main(argv: list[str]) -> None:
             raise ValueError(
                 "--weights has no effect on --mode=train or describe; use --mode=eval."
             )
+        if _PLATFORM.value and _MODE.value != "describe":
+            raise ValueError(
+                f"--platform has no effect on --mode={_MODE.value}; use --mode=describe."
+            )
+        target = parse_target(_PLATFORM.value) if _PLATFORM.value else None
         overrides = config_flags.get_override_values(flags.FLAGS["config"])
         check_names(overrides)
         config = freeze(_CONFIG.value)
         check_overrides(config, overrides)
+        if target:
+            environment.use_cpu()  # a GPU of this machine may be busy, and is not asked
         workdir = parse_path(_WORKDIR.value or Path("runs", _name()))
         prepare_devices(
             config,
@@ -69,7 +82,7 @@ def main(argv: list[str]) -> None:
         elif _MODE.value == "eval":
             run_eval(config, workdir, _WEIGHTS.value)
         else:
-            run_describe(config)
+            run_describe(config, target)
         sys.stdout.flush()
         hosts.finish()
     except Interrupted as interrupted:

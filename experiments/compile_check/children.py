@@ -17,32 +17,17 @@ from typing import Any
 
 from experiments.compile_check.programs import Program, compile_program
 
-NO_TILES = "Couldn't find output tile sizes"
-"""Without a card XLA takes tiles by rule, and may find none for a product of odd sizes."""
-
-CUBLAS = "--xla_gpu_enable_triton_gemm=false"
-"""Products by cuBLAS, which then go through; on a card the autotuner chooses between both."""
-
 
 def found_by_child(program: Program, limit: float, keep: Path | None = None) -> dict[str, Any]:
-    """What `compile_program` returns, or an 'error' in a sentence, and the 'flags' of XLA if any.
+    """What `compile_program` returns, or an 'error' in a sentence.
 
     Args:
       program: to compile.
       limit: s; the child is ended after it.
       keep: see `compile_program`.
     """
-    found = _run(program, limit, keep, "")
-    if NO_TILES in found.get("error", ""):
-        found = _run(program, limit, keep, CUBLAS) | {"flags": CUBLAS}
-    return found
-
-
-def _run(program: Program, limit: float, keep: Path | None, flags: str) -> dict[str, Any]:
     # Read when JAX is imported, so that it looks for no chip and no card.
     settings = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
-    if flags:
-        settings["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "found.json"
         job = {"program": program._asdict(), "keep": str(keep or ""), "output": str(output)}

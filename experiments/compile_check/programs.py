@@ -74,6 +74,7 @@ def compile_program(program: Program, keep: Path | None = None) -> dict[str, Any
 
     from experiments.compile_check import platforms
     from wonn_jax.train.experiment import Experiment
+    from wonn_jax.train.gpu_cost import compile_untuned, gpu_cost
 
     # Kernels are chosen by the platform of these devices, not by that of this machine.
     devices = platforms.devices(program.platform, program.devices)
@@ -83,13 +84,14 @@ def compile_program(program: Program, keep: Path | None = None) -> dict[str, Any
     if program.step == "train":
         rows, passes = experiment.config.train.batch_size, experiment.training_flops
         batch = experiment.task.abstract_batch(rows)
-        compiled = experiment.train_step.compile(state, batch)
+        compiled = compile_untuned(experiment.train_step, state, batch)
     else:
         (settings, *_) = [e for e in experiment.config.eval.evaluators if e.in_training]
         rows = experiment.evaluation_rows
         passes = settings.passes * experiment.forward_flops
         batch = experiment.task.abstract_batch(rows)
-        compiled = settings.build(experiment).step.compile(state.variables("raw"), batch)
+        step = settings.build(experiment).step
+        compiled = compile_untuned(step, state.variables("raw"), batch)
     seconds = time.monotonic() - began
     memory: Any = compiled.memory_analysis()
     text = compiled.as_text()
@@ -110,20 +112,8 @@ def compile_program(program: Program, keep: Path | None = None) -> dict[str, Any
     }
     if program.platform in platforms.PODS:
         return found | _of_pod(program, experiment, compiled, text, batch)
-    return found | count_gpu(program, text)
-
-
-def count_gpu(program: Program, text: str) -> dict[str, Any]:
-    """What is counted in the optimised HLO of a program for GPUs."""
-    from wonn_jax.train import hlo
-    from wonn_jax.train.gpus import GPUS
-
-    gpu = GPUS[program.platform]
-    kernels = list(hlo.kernels(hlo.parse(text)))
-    return hlo.work(kernels)._asdict() | {
-        "attention": hlo.attention_kernels(text),
-        "seconds": hlo.roofline(kernels, gpu.peak, gpu.bandwidth, gpu.reach(program.devices)),
-    }
+    cost = gpu_cost(compiled, program.platform, program.devices)
+    return found | cost.work._asdict() | {"attention": cost.attention, "seconds": cost.seconds}
 
 
 def _of_pod(

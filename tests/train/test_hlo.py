@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from wonn_jax.train import hlo
-from wonn_jax.train.hlo import Kernel, attention_kernels, collectives, kernels, parse, size, work
+from wonn_jax.train.gpu_cost import attention_kernels
+from wonn_jax.train.hlo import Kernel, collectives, kernels, parse, size, work
 
 
 def only(text: str) -> Kernel:

@@ -48,6 +48,11 @@ def abandon_output() -> int:
     return 128 + signal.SIGPIPE
 
 
+def use_cpu() -> None:
+    """Makes JAX start no device but the CPU; call it before it starts any."""
+    jax.config.update("jax_platforms", "cpu")
+
+
 def start_devices() -> None:
     """Starts the devices of JAX.
 

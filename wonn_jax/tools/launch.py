@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -278,7 +279,7 @@ def fail(error: Exception, *, traceback: bool) -> NoReturn:
             raise error
         print_exception(error)
     else:
-        print(f"error: {explain(error)}", file=sys.stderr)
+        print(f"error: {_of_memory(error) or explain(error)}", file=sys.stderr)
     if lost:
         print(
             "Another host has probably ended; see its messages. The same command, on these or "
@@ -286,3 +287,16 @@ def fail(error: Exception, *, traceback: bool) -> NoReturn:
             file=sys.stderr,
         )
     hosts.leave(hosts.LOST if lost else 1 if traceback else 2)
+
+
+def _of_memory(error: Exception) -> str:
+    """What to do about a device that has run out of memory; '' for another error."""
+    if not isinstance(error, jax.errors.JaxRuntimeError) or "RESOURCE_EXHAUSTED" not in str(error):
+        return ""
+    found = re.sub(r"\s+", " ", str(error).strip().splitlines()[0])
+    return (
+        f"The memory of the device does not suffice ({found.rstrip('.')}). Use more micro-batches "
+        "(--config.train.accumulate=2), a smaller --config.train.batch_size or "
+        "--config.eval.batch_size, or recompute more in the backward pass "
+        "(--config.model.remat_layers=on); --mode=describe tells what a step needs."
+    )

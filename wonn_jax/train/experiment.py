@@ -51,12 +51,19 @@ class CompiledStep:
         self._compiled: jax.stages.Compiled | None = None
         self.seconds = 0.0
 
-    def compile(self, *args: Any) -> jax.stages.Compiled:
-        """The compiled step; `args` are arrays, or their shapes and dtypes."""
+    def compile(
+        self, *args: Any, options: dict[str, bool | str] | None = None
+    ) -> jax.stages.Compiled:
+        """The compiled step.
+
+        Args:
+          *args: of the step, or their shapes and dtypes.
+          options: of XLA, besides those of the step.
+        """
         if self._compiled is None:
             began = time.monotonic()
             _return_freed_memory()
-            self._compiled = self._function.lower(*args).compile()
+            self._compiled = self._function.lower(*args).compile(options)
             _return_freed_memory()
             self.seconds = time.monotonic() - began
         return self._compiled

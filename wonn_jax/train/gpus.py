@@ -6,6 +6,8 @@ XLA's compiler for GPUs needs neither a driver nor a card, only a description of
 """
 
 import importlib.util
+import math
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +19,10 @@ WHEELS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 CUDNN = ("nvidia_cudnn_cu13", "nvidia_cudnn_cu12")
 
 PREALLOCATED = 0.75
-"""Share of a card's memory that JAX takes by default (XLA_PYTHON_CLIENT_MEM_FRACTION)."""
+"""Share of a card's memory that JAX takes by default."""
+
+FRACTION = "XLA_PYTHON_CLIENT_MEM_FRACTION"
+"""The variable that sets another."""
 
 
 class Gpu(NamedTuple):
@@ -161,6 +166,22 @@ def devices(name: str, count: int = 1) -> list[Any]:
     )
     found: list[jax.Device] = list(topology.devices)
     return found
+
+
+def preallocated() -> float:
+    """Share of a card's memory that JAX takes.
+
+    Raises:
+      ValueError: the environment asks for an impossible one.
+    """
+    text = os.environ.get(FRACTION, f"{PREALLOCATED}")
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError(f"{FRACTION}={text} must be more than 0 and at most 1: {PREALLOCATED}.")
+    return share
 
 
 def check_count(count: int) -> None:

@@ -445,8 +445,3 @@ def roofline(
         sent = kernel.sent / links if kernel.sent else 0.0
         total += kernel.times * max(products, kernel.bytes / bandwidth, sent)
     return total
-
-
-def attention_kernels(text: str) -> list[str]:
-    """Implementations of attention in a program, see `wonn_jax.kernels.attention`."""
-    return sorted(set(re.findall(r"[/(]attention-([a-z-]+)[/)]", text)))
