@@ -242,6 +242,12 @@ COLLECTIVES = {
         4096,
         4096,
     ),
+    "one operand in a tuple": (
+        "((f32[64]{0}), f32[8]{0}) reduce-scatter-start(%a), dimensions={0}",
+        "reduce-scatter",
+        32,
+        256,
+    ),
     "reduce-scatter": ("f32[8]{0} reduce-scatter(%a), to_apply=%add", "reduce-scatter", 32, 256),
     "permute": (
         "(f32[64]{0}, f32[64]{0}, u32[], u32[]) collective-permute-start(%a)",

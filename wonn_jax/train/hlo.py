@@ -247,10 +247,20 @@ def _results(instruction: Instruction) -> int:
     shape = instruction.shape
     if not instruction.opcode.endswith("-start") or instruction.opcode == "all-reduce-start":
         return size(shape)
-    # (operand, result, flags) or ((operands), (results), flags)
-    if shape.startswith("(("):
-        return size(shape[shape.index("), (") :])
-    return arrays(shape)[1].bytes
+    # (operand, result, flags), where operand and result may be tuples themselves.
+    return size(_elements(shape)[1])
+
+
+def _elements(shape: str) -> list[str]:
+    """The shapes of the elements of a tuple's shape."""
+    found, depth = [""], 0
+    for sign in shape[1:-1]:
+        depth += (sign in "([{") - (sign in ")]}")
+        if sign == "," and depth == 0:
+            found.append("")
+        else:
+            found[-1] += sign
+    return found
 
 
 def _moved(module: Module, instruction: Instruction, here: Computation) -> int:
