@@ -19,12 +19,14 @@ FIXED = 10
 
 def measure(config: Config) -> Need:
     rows = config.train.batch_size // config.train.accumulate
-    kept = 0.5 if getattr(config.model, "remat_layers", "") == "on" else 1.0
+    recomputed = getattr(config.model, "remat_layers", "off") != "off"
+    kept = 0.5 if recomputed else 1.0
     return Need(FIXED + int(rows * kept), int(rows * kept))
 
 
 def answers(room: float, **changes) -> list[str]:
-    config = freeze(changed(card("maze_hard"), train__batch_size=96, **changes))
+    changes = {"model__remat_layers": "off", "train__batch_size": 96} | changes
+    config = freeze(changed(card("maze_hard"), **changes))
     return what_fits(config, measure(config), room, 1, measure)
 
 
@@ -38,7 +40,8 @@ ON = "--config.model.remat_layers=on"
         (43, {}, ["--config.train.accumulate=3", "--config.train.batch_size=32"]),
         (43, {"train__accumulate": 2}, [ON, "--config.train.accumulate=4", "--config.train.ba"]),
         (10.5, {}, [f"{ON} --config.train.accumulate=96", f"{ON} --config.train.batch_size=1"]),
-        (10.5, {"model__remat_layers": "on"}, ["--config.train.accumulate=96", "--config.train."]),
+        (60, {"model__remat_layers": "auto"}, ["--config.train.accumulate=2"]),
+        (10.5, {"model__remat_layers": "on"}, ["--config.train.accumulate=96"]),
         (5, {}, []),
         (60, {"model__remat": 0}, [f"--config.model.remat=1 {ON}", "--config.train.accumulate=2"]),
     ],

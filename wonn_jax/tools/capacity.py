@@ -60,7 +60,7 @@ def _recomputing(config: Config) -> tuple[str, Config] | None:
     changes: dict[str, Any] = {}
     if getattr(model, "remat", 1) == 0:
         changes["remat"] = 1
-    if getattr(model, "remat_layers", "on") != "on":
+    if getattr(model, "remat_layers", "on") == "off":  # 'auto' does it for steps so large
         changes["remat_layers"] = "on"
     if not changes:
         return None
