@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from wonn_jax.train import hlo
 from wonn_jax.train.gpu_cost import attention_kernels
-from wonn_jax.train.hlo import Kernel, collectives, kernels, parse, size, work
+from wonn_jax.train.hlo import collectives, parse, size
+from wonn_jax.train.workload import Kernel, kernels, roofline, work
 
 
 def only(text: str) -> Kernel:
@@ -276,7 +276,7 @@ def test_sums_and_the_roofline():
     total = work(found)
     assert total == (13, 1060, {"bf16": 12000}, {"__cublas$gemm": 2, "all-reduce": 1}, 80)
     # 10 × 100 bytes at 50/s, 2 × 6000 operations at 1000/s, 80 bytes at 4/s.
-    assert hlo.roofline(found, lambda dtype: 1000.0, 50.0, 4.0) == pytest.approx(20 + 12 + 20)
+    assert roofline(found, lambda dtype: 1000.0, 50.0, 4.0) == pytest.approx(20 + 12 + 20)
 
 
 def test_attention_is_named_in_programs():

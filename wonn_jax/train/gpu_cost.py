@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from wonn_jax.train import hlo
+from wonn_jax.train import workload
 from wonn_jax.train.experiment import CompiledStep
 from wonn_jax.train.gpus import GPUS
+from wonn_jax.train.hlo import parse
 
 NO_TILES = "Couldn't find output tile sizes"
 """Without a card XLA takes tiles by rule, and may find none for a product of odd sizes."""
@@ -23,12 +24,12 @@ class GpuCost(NamedTuple):
     temporaries: those of them that are free again afterwards.
     work: what its kernels do.
     attention: implementations of attention in it.
-    seconds: an estimate, see `hlo.roofline`.
+    seconds: an estimate, see `workload.roofline`.
     """
 
     memory: int
     temporaries: int
-    work: hlo.Work
+    work: workload.Work
     attention: list[str]
     seconds: float
 
@@ -55,13 +56,13 @@ def gpu_cost(compiled: jax.stages.Compiled, name: str, count: int) -> GpuCost:
     output = memory.output_size_in_bytes - memory.alias_size_in_bytes
     temporaries = memory.temp_size_in_bytes
     text, gpu = compiled.as_text() or "", GPUS[name]
-    kernels = list(hlo.kernels(hlo.parse(text)))
+    kernels = list(workload.kernels(parse(text)))
     return GpuCost(
         memory.argument_size_in_bytes + temporaries + output,
         temporaries,
-        hlo.work(kernels),
+        workload.work(kernels),
         attention_kernels(text),
-        hlo.roofline(kernels, gpu.peak, gpu.bandwidth, gpu.reach(count)),
+        workload.roofline(kernels, gpu.peak, gpu.bandwidth, gpu.reach(count)),
     )
 
 
