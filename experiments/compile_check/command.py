@@ -49,11 +49,14 @@ def run(
                         path, key, program, report, limit=options.limit, keep=options.keep
                     )
                 found = results.read(path)
-        if not found:
+        if not set(found) - {results.ABOUT}:
             raise ValueError(f"{path} holds no results yet; run without --report first.")
         results.write(path, found, report)
     except (ValueError, OSError, ImportError) as error:
         print(f"Error: {explain(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from there.", file=sys.stderr)
+        return 130
     print(f"written: {path.with_suffix('.md')}")
     return 0

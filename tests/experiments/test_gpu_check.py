@@ -141,6 +141,7 @@ def test_unknown_names_are_refused_with_those_that_are_known(arguments, said, ca
         ("{", [], "is damaged"),
         ('{"a": 1}', [], "does not hold the results of this command"),
         ('{"a b": {"date": ""}}', ["--report"], "'a b' is no key of a result"),
+        ('{"about": "jax 1"}', ["--report"], "holds no results yet"),
         (None, ["--report"], "holds no results yet; run without --report first."),
         (None, ["--set", "data.height"], "--set data.height must be GROUP.FIELD=VALUE"),
     ],
