@@ -159,7 +159,7 @@ def run_describe(config: Config, target: Target | None = None) -> None:
     if target and cost:
         if examples is not None:
             hours = cost.seconds * experiment.total / 3600
-            print(f"  {'length':12} {hours:,.2f} h at least, likewise", flush=True)
+            print(f"  {'length':12} {hours:,.3g} h at least, likewise", flush=True)
         _check_training(config, examples, target, cost)
     rows = experiment.evaluation_rows
     for settings in [e for e in config.eval.evaluators if e.in_training]:
