@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 
 ADVICE = re.compile(
-    r"must|use |give|type|set |leave|requir|check|restore|free |try|remove|delete|copy|pass |write|"
-    r"add |save|start|train|convert|install|repair|look|see |choose|did you mean|there (is|are) |"
-    r"correct |it has|they go|--|choices|pip |expected|allowed",
+    r"must|use |give|type|set |leave|requir|check|restore|free |try|remove|delete|copy|download|"
+    r"pass |write|add |save|start|train|convert|install|repair|look|see |choose|did you mean|"
+    r"there (is|are) |correct |it has|they go|--|choices|pip |expected|allowed",
     re.IGNORECASE,
 )
 """A word of advice, or of what is required."""

@@ -115,7 +115,9 @@ def _damaged(folder: Path, name: str, rng: random.Random, place: Path) -> Case:
 
 def _unlike(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
     """As `differences`, but for what was set aside."""
-    return differences({n: x for n, x in ours.items() if not n.startswith("damaged/")}, theirs)
+    kept = {n: x for n, x in ours.items() if not n.startswith("damaged/")}
+    names = [x for x in kept["checkpoints"].split(", ") if not x.endswith(".no-checkpoint")]
+    return differences(kept | {"checkpoints": ", ".join(names)}, theirs)
 
 
 # --- Disks ----------------------------------------------------------------------------------------

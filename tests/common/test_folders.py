@@ -129,7 +129,7 @@ def test_a_writable_folder(tmp_path):
     assert writable_folder(path) == [tmp_path / "a" / "b", tmp_path / "a"]
     assert writable_folder(path) == [] and list(path.iterdir()) == []
     (path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="a/b/file is a file; a folder is needed"):
+    with pytest.raises(NotADirectoryError, match="a/b/file is a file; give the path of a folder"):
         writable_folder(path / "file")
     with pytest.raises(OSError, match=r"Nothing can be written into .*/file/x \(Not a directory\)"):
         writable_folder(path / "file" / "x")

@@ -945,6 +945,15 @@ def test_damaged_files_are_passed_over_up_to_the_limit(folders, caplog):
     assert "n01_1.png cannot be decoded" in texts[0] and "n01_2.WebP cannot" in texts[1]
 
 
+def test_a_folder_named_as_a_picture_is_a_damaged_one(folders, caplog):
+    path = folders / "train" / "n01" / "n01_1.png"
+    path.unlink()
+    path.mkdir()
+    found = shown(load_imagenet(folders, damaged_limit=1))
+    assert found[1] == found[2] != found[0]
+    assert "n01_1.png cannot be decoded: it is a folder" in caplog.text
+
+
 def test_the_last_example_is_replaced_by_the_first(folders):
     truncate(folders / "train" / "n03" / "n03_2.WebP", keep=0.3)
     assert shown(load_imagenet(folders, damaged_limit=1))[8] == (30, 0)

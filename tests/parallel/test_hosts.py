@@ -157,7 +157,7 @@ def test_hosts_agree_whatever_comes_to_their_ports(tmp_path):
             "  rain: False on host 0, True on host 1",
             "Move house.",
             "locked ['lock.json']",
-            f"{tmp_path}/a file is a file; a folder is needed.",
+            f"{tmp_path}/a file is a file; give the path of a folder.",
             # What process 0 requests after step 3 is known after step 4, on both.
             "saved [4, 10]",
             "restored",

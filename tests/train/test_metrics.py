@@ -1,8 +1,12 @@
 """What a run writes down, and what a person reads."""
 
+import errno
+import os
+
 import pytest
 from etils import epath
 
+from wonn_jax.train.lines import read_lines
 from wonn_jax.train.metrics import MetricWriter, scaled
 from wonn_jax.train.scalars import SummaryWriter
 
@@ -35,3 +39,30 @@ def test_a_line_is_written_after_the_scalars_of_its_step(tmp_path, monkeypatch):
         writer.write(4, "test", {"loss": 0.5})
     lines = tmp_path / "metrics.jsonl"
     assert not lines.exists() or not lines.read_bytes()
+
+
+def test_the_time_of_an_evaluation_that_is_repeated_is_written_once(tmp_path):
+    """A kill between both files leaves the time, and the evaluation is repeated."""
+    for step, metrics in ((4, True), (8, False)):
+        writer = MetricWriter(epath.Path(tmp_path), step, tensorboard=False, active=True)
+        writer.time(step, "train", {"compile_seconds": 1.0})
+        writer.time(step, "test", {"seconds": 1.0})
+        if metrics:
+            writer.write(step, "test", {"loss": 0.5})
+        writer.close()
+    MetricWriter(epath.Path(tmp_path), 8, tensorboard=False, active=True).close()
+    lines = read_lines(tmp_path / "timing.jsonl")
+    assert [(x["step"], x["kind"]) for x in lines] == [(4, "train"), (4, "test"), (8, "train")]
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    """TensorBoard's files are often the first that find no room."""
+
+    def full(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    writer = MetricWriter(epath.Path(tmp_path), 0, tensorboard=True, active=True)
+    monkeypatch.setattr(SummaryWriter, "flush", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        writer.write(4, "test", {"loss": 0.5})
+    assert error.value.filename == str(tmp_path / "tensorboard")

@@ -173,7 +173,7 @@ def writable_folder(folder: epath.Path) -> list[Path]:
     path = Path(folder)
     missing = [p for p in (path, *path.parents) if not p.exists()]
     if path.exists() and not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file; a folder is needed.")
+        raise NotADirectoryError(f"{path} is a file; give the path of a folder.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

@@ -311,11 +311,11 @@ class DecodedSource(ImageSource):
         for candidate in range(index, index + len(self)):
             candidate %= len(self)
             if candidate not in self._damaged:
-                image, label = self._read(candidate)
-                if isinstance(image, np.ndarray):
-                    return image, label
                 try:
-                    return decode(image), label
+                    image, label = self._read(candidate)
+                    return image if isinstance(image, np.ndarray) else decode(image), label
+                except IsADirectoryError:
+                    self._note(candidate, "it is a folder")
                 except ValueError as error:
                     self._note(candidate, str(error))
             if len(self._damaged) > self._damaged_limit:

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
@@ -26,14 +27,22 @@ class LineFile:
       start: step at which the run begins or resumes. Lines of later steps are removed, since these
         steps will be run again; so are malformed ones (a power cut or a full disk leaves them),
         which are logged. All others stay as they are, byte for byte.
+      keep: says of an earlier line whether it stays.
     """
 
-    def __init__(self, path: epath.Path, start: int):
+    def __init__(
+        self,
+        path: epath.Path,
+        start: int,
+        keep: Callable[[dict[str, Any]], bool] = lambda line: True,
+    ):
         self._path = path
         self._remote = is_remote(path)
         before = path.read_bytes() if path.exists() else b""
         found = _well_formed(path, before, "removed")
-        self._text = b"".join(text + b"\n" for text, line in found if line["step"] <= start)
+        self._text = b"".join(
+            text + b"\n" for text, line in found if line["step"] <= start and keep(line)
+        )
         if self._text != before:
             write_atomically(path, self._text)
         self._written = len(self._text)

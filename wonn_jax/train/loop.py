@@ -201,9 +201,9 @@ def _introduce(
 
 
 def _show_batch(experiment: Experiment, data: Data, start: int, workdir: epath.Path) -> None:
-    """Draws the first training batch as the network gets it, where augmentation changes it."""
+    """Draws the first batch of a run as the network gets it, where augmentation changes it."""
     task = experiment.task
-    if not task.draws_inputs:
+    if start or not task.draws_inputs:
         return
     batch = next(experiment.batches(data.train, start, start + 1, workers=0))
     key = stream_key(experiment.config.seed, "augmentation", start)
@@ -397,8 +397,8 @@ class _Loop:
             self.best.offer(step, results, state)
         if self.config.eval.pictures:
             self._draw(step, first)
-        self.writer.write(step, "test", results)  # after all that resuming would have to repeat
         self.writer.time(step, "test", timing | {"seconds": seconds})
+        self.writer.write(step, "test", results)  # after all that resuming would have to repeat
         right = [
             f"{w} {100 * results[x]:.1f} %" for w in WEIGHTS if (x := f"{w}_accuracy") in results
         ]

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from wonn_jax.common.checks import at_least, length
 from wonn_jax.common.folders import copy_folder, is_remote, naming
-from wonn_jax.train.lines import LineFile
+from wonn_jax.train.lines import LineFile, read_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,13 @@ class MetricWriter:
         if not active:
             return
         self._metrics = LineFile(workdir / "metrics.jsonl", start)
-        self._timing = LineFile(workdir / "timing.jsonl", start)
+        evaluated = {
+            x["step"] for x in read_lines(workdir / "metrics.jsonl") if x["kind"] == "test"
+        }
+        # The time of an evaluation whose metrics were not written any more: it will be repeated.
+        self._timing = LineFile(
+            workdir / "timing.jsonl", start, lambda x: x["kind"] != "test" or x["step"] in evaluated
+        )
         if tensorboard:
             from wonn_jax.train.scalars import SummaryWriter
 
@@ -73,10 +79,11 @@ class MetricWriter:
 
     def _append(self, file: LineFile, step: int, kind: str, values: dict[str, float]) -> None:
         if self._board is not None:
-            for name, value in values.items():
-                if math.isfinite(value):  # the precision of a path of no cells, say, is not
-                    self._board.add_scalar(f"{kind}/{name}", value, step)
-            self._board.flush()
+            with naming(self._events):
+                for name, value in values.items():
+                    if math.isfinite(value):  # the precision of a path of no cells, say, is not
+                        self._board.add_scalar(f"{kind}/{name}", value, step)
+                self._board.flush()
         file.append({"step": step, "kind": kind} | values)  # last: it says that all is written
 
     def flush(self) -> None:

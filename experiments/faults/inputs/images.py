@@ -133,8 +133,10 @@ def folders(draw: st.DrawFn) -> Input:
         "--config.data.resize=8",
         "--config.data.damaged_limit=0",
         "--config.model.patch=2",
+        "--config.train.length=1 epochs",  # each picture is read
         *flags,
         refused=fault != "cut off",  # the last bytes of a picture may be spared
+        begins=fault in ("no picture", "cut off", "a folder as picture"),
     )
 
 
@@ -155,11 +157,14 @@ def _train(
     files: dict[str, Content],
     *flags: str,
     refused: bool = True,
+    begins: bool = False,
 ) -> Input:
     fields = _FIELDS | {"data.path": path}
     words = [f"--config={ROOT / 'configs' / card}.py", f"--workdir={HERE}/new"]
     words += [f"--config.{name}={value}" for name, value in fields.items()]
-    return Input(fault, "wonn_jax.main", (*words, *flags), names, copies, files, refused=refused)
+    arguments = (*words, *flags)
+    expected = {"refused": refused, "begins": begins}
+    return Input(fault, "wonn_jax.main", arguments, names, copies, files, **expected)
 
 
 def inputs(bases: Path) -> st.SearchStrategy[Input]:
