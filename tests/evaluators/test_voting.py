@@ -162,11 +162,15 @@ def test_solve_reads_the_run(voted, tmp_path, capsys):
         ("sudoku", "." * 81, "--votes=8", "is a run on maze, not on sudoku"),
         ("maze", "S#G\n", "--votes=8", "has no solution: from the start"),
         ("maze", "S.\n", "--votes=8", "no goal"),
-        ("maze", "S.\n", "--votes=0", "--votes=0 must be at least 1"),
     ):
         puzzle.write_text(text)
         assert solve.main([task, str(puzzle), f"--workdir={workdir}", flag]) == 2
         assert message in capsys.readouterr().err
+    # Flags that the parser refuses end there.
+    with pytest.raises(SystemExit) as refused:
+        solve.main(["maze", str(puzzle), f"--workdir={workdir}", "--votes=0"])
+    assert refused.value.code == 2
+    assert "--votes: '0' must be an integer of at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
