@@ -116,8 +116,15 @@ def test_tilings():
     assert blockwise.choose_tiling(3, 2, 36) == (3, 2, 6, 36)  # six whole heads
     assert blockwise.choose_tiling(1, 8, 3600) == (1, 8, 1, 277)  # 13 blocks
     for tokens in (1, 1024, 1025, 14_400):
-        assert 1 <= blockwise.choose_tiling(1, 1, tokens).rows * tokens <= blockwise.BLOCK_LOGITS
+        assert 1 <= blockwise.choose_tiling(1, 1, tokens).rows * tokens <= blockwise.CACHED.block
     assert 60 < blockwise.choose_tiling(1, 1, 57_601).rows <= blockwise.MIN_BLOCK_ROWS
+
+
+def test_a_gpu_makes_more_logits_at_a_time():
+    assert blockwise.choose_tiling(64, 8, 784, "gpu") == (64, 8, 64, 784)
+    assert blockwise.choose_tiling(1, 8, 3600, "gpu") == (1, 8, 4, 3600)
+    assert blockwise.choose_tiling(1, 8, 14_400, "gpu") == (1, 8, 1, 3600)  # four blocks
+    assert blockwise.choose_tiling(64, 8, 784, "tpu") == blockwise.choose_tiling(64, 8, 784, "cpu")
 
 
 @pytest.mark.parametrize("tokens", [1024, 2048, 4096])
@@ -126,7 +133,7 @@ def test_blockwise_memory_is_linear(tokens):
     shape = jax.ShapeDtypeStruct((2, tokens, 4, 16), jnp.float32)
     compiled = value_and_gradients.lower(shape, shape, shape, shape, None, "blockwise").compile()
     operand = 4 * math.prod(shape.shape)
-    block = 4 * blockwise.BLOCK_LOGITS
+    block = 4 * blockwise.CACHED.block
     assert compiled.memory_analysis().temp_size_in_bytes < 12 * operand + 4 * block
 
 

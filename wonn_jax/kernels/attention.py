@@ -79,9 +79,9 @@ def attention(
         )
     with jax.named_scope(f"attention-{'ring-' if split else ''}{implementation}"):  # in profiles
         if ring_axis is not None:
-            return ring_attention(query, key, value, ring_axis, implementation)
+            return ring_attention(query, key, value, ring_axis, implementation, platform)
         if implementation == "blockwise":
-            return blockwise_attention(query, key, value, mask)
+            return blockwise_attention(query, key, value, mask, platform)
         if implementation == "cudnn":
             return cudnn.cudnn_attention(query, key, value, mask)
         if implementation == "pallas":
@@ -103,7 +103,8 @@ def choose(
     `pallas` needs 256 tokens to be worth it: by the compiler's schedules for a TPU v5e it takes a
     third of the time of `plain` at 900 tokens, but three times as long at 128
     (`experiments/benchmarks/tpu_attention.py`). In all other cases `plain` is chosen if its logits
-    take at most 1 GiB, and `blockwise` otherwise.
+    take at most 1 GiB, and `blockwise` otherwise; on a GPU, where that makes 256 MiB of them at a
+    time, it costs no more than `plain` would (see `blockwise.LAUNCHED`).
 
     Args:
       shape: `[batch, tokens, heads, head_width]` of the query.

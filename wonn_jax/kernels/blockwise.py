@@ -1,10 +1,10 @@
 """Attention with memory linear in the tokens, in pure JAX.
 
 The heads of all examples are processed one after the other: several at a time if the sequence is
-short, and in blocks of queries if it is long. No tokens × tokens array exists for more than one
-head, and no array holds more than `BLOCK_LOGITS` logits (or `MIN_BLOCK_ROWS` × tokens if that is
-more). The derivative is written by hand: the forward pass stores the output and the log-sum-exp,
-and the backward pass recomputes the weights.
+short, and in blocks of queries if it is long. How many logits are made at a time is bounded, see
+`Bounds` (a block has `MIN_BLOCK_ROWS` queries at least, however many keys there are). The
+derivative is written by hand: the forward pass stores the output and the log-sum-exp, and the
+backward pass recomputes the weights.
 
 On a CPU the logits of one head of 900 tokens stay in the cache, which those of a whole batch do
 not. A training step (width 32, 4 heads, remat=1) takes 1.0 of its time with plain attention at 36
@@ -25,16 +25,42 @@ from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
 from wonn_jax.kernels.recompute import largest_divisor
+from wonn_jax.parallel.placement import target
 
 RESIDUALS = ("attention_output", "attention_logsumexp")
 """Names of what the forward pass stores for the derivative, for a `jax.checkpoint` policy."""
 
-GROUP_LOGITS = 2**15
-"""Whole heads are processed together up to so many logits: 128 KiB in float32, a CPU core's
-cache."""
 
-BLOCK_LOGITS = 2**20
-"""A head with more logits than this is processed in blocks of queries: 4 MiB in float32."""
+class Bounds(NamedTuple):
+    """Logits that are made at a time.
+
+    group: of whole heads that are processed together.
+    block: of one head; one with more is processed in blocks of queries.
+    """
+
+    group: int
+    block: int
+
+
+CACHED = Bounds(group=2**15, block=2**20)
+"""128 KiB in float32, the cache of a CPU core, and 4 MiB."""
+
+LAUNCHED = Bounds(group=2**26, block=2**26)
+"""On a GPU, 256 MiB in float32: every turn of a loop launches kernels, and these have to be long.
+
+A training step of ImageNet-100 compiled for an H100, 512 heads of 784 tokens in float32
+(`python -m experiments.gpu_check --cards imagenet100:trig-128 --gpus h100 --set
+model.attention=blockwise`, this bound varied; 26 November 2026):
+
+| logits at a time | kernels | moved, GB | temporaries, GB | step, ms (estimate) |
+|---|---:|---:|---:|---:|
+| 2**20: one head | 370,693 | 767 | 4.8 | 233 |
+| 2**22 | 82,748 | 653 | 4.8 | 199 |
+| 2**24 | 22,268 | 640 | 4.8 | 195 |
+| 2**26 | 7,148 | 640 | 5.0 | 195 |
+| 2**28 | 3,332 | 640 | 6.0 | 195 |
+| `plain`: all | 2,311 | 642 | 6.6 | 196 |
+"""
 
 MIN_BLOCK_ROWS = 64
 """Queries in a block, at least, however many keys there are: thinner products are slow."""
@@ -54,11 +80,14 @@ class Tiling(NamedTuple):
     rows: int
 
 
-def blockwise_attention(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
+def blockwise_attention(
+    query: Array, key: Array, value: Array, mask: Array | None, platform: str | None = None
+) -> Array:
     """See `wonn_jax.kernels.attention.attention`; `[batch, tokens, heads, head_width]` each."""
     batch, tokens, heads, _ = query.shape
+    tiling = choose_tiling(batch, heads, tokens, platform)
     q, k, v = map(fold_heads, (query, key, value))
-    return unfold_heads(_attend(q, k, v, mask, choose_tiling(batch, heads, tokens)), batch)
+    return unfold_heads(_attend(q, k, v, mask, tiling), batch)
 
 
 def fold_heads(x: Array) -> Array:
@@ -76,11 +105,17 @@ def unfold_heads(x: Array, batch: int) -> Array:
     return x.reshape(batch, rows // batch, width, tokens).transpose(0, 3, 1, 2)
 
 
-def choose_tiling(batch: int, heads: int, tokens: int) -> Tiling:
-    """Several heads up to `GROUP_LOGITS`, one head up to `BLOCK_LOGITS`, blocks beyond that."""
-    together = largest_divisor(batch * heads, GROUP_LOGITS // tokens**2)
+def choose_tiling(batch: int, heads: int, tokens: int, platform: str | None = None) -> Tiling:
+    """Several heads, one head, or blocks of one, within the bounds of the platform.
+
+    Args:
+      batch, heads, tokens: of the operands.
+      platform: 'cpu', 'gpu' or 'tpu'; None for JAX's default backend.
+    """
+    bounds = LAUNCHED if target(platform) == "gpu" else CACHED
+    together = largest_divisor(batch * heads, bounds.group // tokens**2)
     # As few blocks as the bound allows, of sizes as equal as possible.
-    blocks = -(-tokens // max(MIN_BLOCK_ROWS, BLOCK_LOGITS // tokens))
+    blocks = -(-tokens // max(MIN_BLOCK_ROWS, bounds.block // tokens))
     return Tiling(batch, heads, together, -(-tokens // blocks))
 
 

@@ -24,7 +24,12 @@ from wonn_jax.parallel.grid import ring_shifted
 
 
 def ring_attention(
-    query: Array, key: Array, value: Array, axis_name: str, implementation: str
+    query: Array,
+    key: Array,
+    value: Array,
+    axis_name: str,
+    implementation: str,
+    platform: str | None = None,
 ) -> Array:
     """`wonn_jax.kernels.attention.attention` over the tokens of all devices along a mesh axis.
 
@@ -32,15 +37,16 @@ def ring_attention(
       query, key, value: `[batch, tokens, heads, head_width]`, this device's shard.
       axis_name: mesh axis over which the tokens are split in equal parts, inside `shard_map`.
       implementation: of the attention to one shard, 'plain' or 'blockwise'.
+      platform: 'cpu', 'gpu' or 'tpu'; None for JAX's default backend.
 
     Returns:
       `[batch, tokens, heads, head_width]` in the dtype of `query`, for this device's queries.
     """
     batch, tokens, heads, _ = query.shape
     # The tiling of one shard; None for no tiling.
-    tiling = (
-        blockwise.choose_tiling(batch, heads, tokens) if implementation == "blockwise" else None
-    )
+    tiling = None
+    if implementation == "blockwise":
+        tiling = blockwise.choose_tiling(batch, heads, tokens, platform)
     q, k, v = map(fold_heads, (query, key, value))
     return unfold_heads(_ring(q, k, v, axis_name, tiling), batch)
 
