@@ -281,6 +281,7 @@ def report(found: Results) -> str:
                 lines = [row(job, done[job]) for job in sorted(chosen, key=place)]
                 name = f"{what}, {count} × {properties.kind}"
                 text += ["", f"## {name}", "", markdown([HEADER, *lines], text=TEXT)]
+    text += comparison(done)
     fit = sum(fits(job, value) for job, value in done.items())
     text += [
         "",
@@ -291,6 +292,47 @@ def report(found: Results) -> str:
         "",
     ]
     return "\n".join(text)
+
+
+COMPARED = (
+    *("card", "settings", "GPU", "step", "attention", "temporaries, GB", "kernels", "moved, GB"),
+    "step, ms (estimate)",
+)
+
+
+def comparison(done: dict[Job, dict[str, Any]]) -> list[str]:
+    """Lines of the page on programs with settings, beside those of the same card without."""
+    lines: list[tuple[str, ...]] = []
+    for job in sorted(done, key=lambda job: (job.card, job.gpu, job.count, job.settings)):
+        card = dataclasses.replace(job, settings=())
+        if not job.settings or not complete(done.get(card)) or not complete(done[job]):
+            continue
+        for each in (card, job):
+            found = done[each]
+            where = (f"{each.count} × {each.gpu}", each.step, ", ".join(found["attention"]))
+            figures = (
+                f"{found['temporaries'] / GIGA:.3f}",
+                f"{found['launches']:,}",
+                f"{found['bytes'] / GIGA:.2f}",
+                f"{1e3 * found['seconds']:,.2f}",
+            )
+            line = (each.card, " ".join(each.settings) or "as it is", *where, *figures)
+            if line not in lines:
+                lines.append(line)
+    if not lines:
+        return []
+    about = (
+        "From the tables above. Sudoku has 81 tokens, for which JAX refuses the derivative of "
+        "cuDNN's attention: they are padded to 82 by one that nobody sees."
+    )
+    return [
+        "",
+        "## Settings compared",
+        "",
+        about,
+        "",
+        markdown([COMPARED, *lines], text=(0, 1, 2, 3, 4)),
+    ]
 
 
 def parse_cards(text: str) -> str:

@@ -1,4 +1,7 @@
-"""Devices to compile for, as data: slices of TPU pods, and the GPUs of `wonn_jax.train.gpus`."""
+"""Devices to compile for, as data: slices of TPU pods, the GPUs of `wonn_jax.train.gpus`, the CPU.
+
+The CPU is that of this machine, the only device of these on which a step can also run.
+"""
 
 import importlib.metadata
 import importlib.util
@@ -27,12 +30,19 @@ PODS = {
 """Slices by name; the names of v5p count the two cores of each chip."""
 
 
+CPU = "cpu"
+
+
 def devices(platform: str, count: int) -> list[Any]:
-    """The devices of a slice, or `count` GPUs of one host; they run nothing.
+    """The devices of a slice, or `count` GPUs of one host, which run nothing; or this CPU.
 
     Raises:
       ImportError: the compiler is not installed.
     """
+    if platform == CPU:
+        import jax
+
+        return list(jax.devices(CPU)[:count])
     if platform not in PODS:
         return gpus.devices(platform, count)
     check_installed(platform)
@@ -43,6 +53,8 @@ def devices(platform: str, count: int) -> list[Any]:
 
 def check_installed(platform: str) -> None:
     """Raises an ImportError, which says what to install, if the compiler is not there."""
+    if platform == CPU:
+        return
     if platform not in PODS:
         gpus.check_installed()
     elif importlib.util.find_spec("libtpu") is None:
@@ -51,7 +63,8 @@ def check_installed(platform: str) -> None:
 
 def versions(platform: str) -> str:
     """Of JAX and of the compiler."""
-    packages = ("jax", "libtpu") if platform in PODS else ("jax", *gpus.WHEELS, *gpus.CUDNN)
+    compilers = {CPU: ("jaxlib",), **dict.fromkeys(PODS, ("libtpu",))}
+    packages = ("jax", *compilers.get(platform, (*gpus.WHEELS, *gpus.CUDNN)))
     known = {x.metadata["Name"].replace("-", "_") for x in importlib.metadata.distributions()}
     found = [name for name in packages if name in known]
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in found)

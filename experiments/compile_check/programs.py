@@ -72,7 +72,7 @@ def compile_program(program: Program, keep: Path | None = None) -> dict[str, Any
     """
     import jax
 
-    from experiments.compile_check import platforms
+    from experiments.compile_check import cpu, platforms
     from wonn_jax.train.experiment import Experiment
     from wonn_jax.train.gpu_cost import compile_untuned, gpu_cost
 
@@ -101,6 +101,7 @@ def compile_program(program: Program, keep: Path | None = None) -> dict[str, Any
     found = {
         "date": date.today().isoformat(),
         "jax": jax.__version__,
+        "versions": platforms.versions(program.platform),
         "compile_seconds": seconds,
         "arguments": memory.argument_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
@@ -110,6 +111,8 @@ def compile_program(program: Program, keep: Path | None = None) -> dict[str, Any
         "model_flops": passes * rows / experiment.mesh.size,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
     }
+    if program.platform == platforms.CPU:
+        return found | cpu.measure(experiment, compiled, batch)
     if program.platform in platforms.PODS:
         return found | _of_pod(program, experiment, compiled, text, batch)
     cost = gpu_cost(compiled, program.platform, program.devices)

@@ -94,6 +94,27 @@ def test_report():
     assert cells(measured, "maze_hard")[-1] == "60.00"
 
 
+def test_settings_are_compared_with_the_card_as_it_is():
+    job = Job("sudoku")
+    other = Job("sudoku", settings=("model.attention=plain",))
+    found = FOUND | {"attention": ["plain"], "temporaries": 4 * 10**9, "bytes": 6 * 10**9}
+    assert "Settings compared" not in report({"about": "", job.key: FOUND})
+    text = report({"about": "", other.key: found, job.key: FOUND}).partition("Settings compared")[2]
+    lines = [x for x in text.splitlines() if x.startswith("| sudoku ")]
+    first, second = ([cell.strip() for cell in x.strip("|").split("|")] for x in lines)
+    figures = ["1 × h100", "train", "cudnn", "2.000", "1,234", "3.00", "50.00"]
+    assert first == ["sudoku", "as it is", *figures]
+    assert second[1:] == [
+        "model.attention=plain",
+        *figures[:2],
+        "plain",
+        "4.000",
+        "1,234",
+        "6.00",
+        "50.00",
+    ]
+
+
 def test_what_fails_is_told():
     job = Job("maze_hard", gpu="a100", count=8, mode="fsdp", step="eval")
     text = report({"about": "", job.key: {"error": "no tiles", "date": "2026-01-02"}})
