@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from wonn_jax.common.folders import parse_path
+from wonn_jax.common.folders import naming_full_disk, parse_path
 from wonn_jax.evaluators.run import run_eval
 from wonn_jax.parallel import hosts
 from wonn_jax.tools import environment
@@ -78,7 +78,8 @@ def main(argv: list[str]) -> None:
             mode=_MODE.value,
         )
         if _MODE.value == "train":
-            train(config, workdir)
+            with naming_full_disk(workdir):
+                train(config, workdir)
         elif _MODE.value == "eval":
             run_eval(config, workdir, _WEIGHTS.value)
         else:

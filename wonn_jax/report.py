@@ -10,6 +10,7 @@ import sys
 
 from etils import epath
 
+from wonn_jax.common.arguments import parse_arguments
 from wonn_jax.common.files import write_atomically
 from wonn_jax.tools.launch import exit_status
 from wonn_jax.tools.report.page import report_page
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         type=file_to_write(".html", ".htm"),
         help="default: report.html in the workdir",
     )
-    options = parser.parse_args(argv)
+    options = parse_arguments(parser, argv)
     return exit_status(lambda: _write(options.workdir, options.output))
 
 

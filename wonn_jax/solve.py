@@ -15,6 +15,7 @@ import sys
 
 from etils import epath
 
+from wonn_jax.common.arguments import parse_arguments
 from wonn_jax.common.folders import absolute
 from wonn_jax.tools.animate import save_dynamics
 from wonn_jax.tools.launch import exit_status
@@ -30,7 +31,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    options = _parser().parse_args(argv)
+    options = parse_arguments(_parser(), argv)
     return exit_status(lambda: _run(options))
 
 

@@ -42,7 +42,8 @@ MEANING = {
 
 def write_table(workdir: Path, output: Path) -> None:
     """Writes the page on all campaigns in a folder."""
-    campaigns = [json.loads(x.read_text()) for x in sorted(workdir.glob("seed-*/cases.json"))]
+    texts = [x.read_text() for x in sorted(workdir.glob("seed-*/cases.json"))]
+    campaigns = [json.loads(x.replace(f"{workdir.resolve()}/", "")) for x in texts]
     output.write_text(page(campaigns, datetime.date.today().isoformat()))
 
 

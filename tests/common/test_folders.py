@@ -1,5 +1,6 @@
 """Paths as people type them, and folders as they find them."""
 
+import errno
 import importlib.util
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ from wonn_jax.common.folders import (
     listed,
     local_path,
     move_folder,
+    naming_full_disk,
     parse_path,
     writable_folder,
 )
@@ -173,3 +175,16 @@ def test_local_paths_of_data(here):
     assert local_path(Path("a") / "b:c", "x") == Path("a/b:c")
     with pytest.raises(ValueError, match="x='~nobody99/a' is not a path"):
         local_path("~nobody99/a", "x")
+
+
+def test_the_error_of_a_full_disk_names_the_folder(tmp_path):
+    """Unless it names a file; other errors stay as they are."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for error, named in (
+        (full, str(tmp_path)),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "a.txt"), "a.txt"),
+        (OSError(errno.EACCES, "Permission denied"), None),
+    ):
+        with pytest.raises(OSError) as raised, naming_full_disk(tmp_path):
+            raise error
+        assert (raised.value.errno, raised.value.filename) == (error.errno, named)

@@ -176,10 +176,11 @@ def test_the_page_has_all_seeds(tmp_path):
     for seed in (1, 2):
         campaign = Campaign(tmp_path / f"seed-{seed}", seed)
         campaign.run("kills/0", lambda _: Case("mazes", "killed", [], {"kills": 3}))
-        campaign.run("disks/0", lambda _, n=seed: Case("full|er", "said so", ["oh"] * (n - 1)))
+        said = f"{tmp_path}/seed-{seed}/run is full"
+        campaign.run("disks/0", lambda _, n=seed, s=said: Case("full|er", s, ["oh"] * (n - 1)))
     table.write_table(tmp_path, tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert "| kills: kills | 3 | 3 |" in page
     assert "| disks: faults | 0 | 1 |" in page
-    assert "| full\\|er | said so | oh |" in page
+    assert "| full\\|er | seed-2/run is full | oh |" in page
     assert page.count("| mazes | killed | – |") == 2

@@ -87,6 +87,7 @@ def test_bad_input(maze_run, puzzle, capsys, task, text, more, message):
     ("given", "message"),
     [
         ("--votes=0", "--votes: '0' must be an integer of at least 1"),
+        ("--votes=--", "argument --votes: '--' is no value; give another"),
         ("--seed=-1", "--seed: '-1' must be an integer of at least 0"),
         (f"--steps={10**30}", f"--steps: '{10**30}' must be"),
         ("--first=many", "--first: 'many' must be an integer"),

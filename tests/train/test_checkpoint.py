@@ -210,6 +210,36 @@ def test_a_disk_that_takes_no_more_is_said_in_one_sentence(tmp_path):
     assert f"could not be written into {tmp_path} (File too large). The earlier ones (none)" in line
 
 
+ABANDONED = """
+import asyncio, gc, sys
+from absl import logging
+from wonn_jax.tools.launch import quiet_libraries
+
+logging.use_absl_handler()
+quiet_libraries()
+
+async def fails():
+    raise OSError("No space left on device")
+
+async def leaves():
+    task = asyncio.ensure_future(fails())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_exception_handler({"message": "another fault"})
+
+asyncio.run(leaves())
+gc.collect()
+"""
+
+
+def test_failed_writes_that_nobody_waits_for_print_nothing():
+    """They have the reason that the error tells; other messages of asyncio are shown."""
+    result = run([sys.executable, "-c", ABANDONED])
+    assert result.returncode == 0
+    assert "another fault" in result.stderr
+    assert "No space left" not in result.stderr
+
+
 def test_only_the_loop_asks_for_preemption(tmp_path, monkeypatch):
     """JAX counts the calls of each process; Orbax would add to those of process 0."""
 

@@ -6,6 +6,7 @@ import os
 import pytest
 from etils import epath
 
+from experiments.faults.runs import scalars
 from wonn_jax.train.lines import read_lines
 from wonn_jax.train.metrics import MetricWriter, scaled
 from wonn_jax.train.scalars import SummaryWriter
@@ -53,6 +54,21 @@ def test_the_time_of_an_evaluation_that_is_repeated_is_written_once(tmp_path):
     MetricWriter(epath.Path(tmp_path), 8, tensorboard=False, active=True).close()
     lines = read_lines(tmp_path / "timing.jsonl")
     assert [(x["step"], x["kind"]) for x in lines] == [(4, "train"), (4, "test"), (8, "train")]
+
+
+def test_scalars_of_the_step_that_a_run_resumes_from_are_shown_once(tmp_path):
+    """A kill between scalars and line of an evaluation, after the checkpoint of the same step."""
+    writer = MetricWriter(epath.Path(tmp_path), 0, tensorboard=True, active=True)
+    writer.write(4, "train", {"loss": 0.75})
+    writer.write(4, "test", {"loss": 0.5})
+    writer.close()
+    text = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "metrics.jsonl").write_text(text[0])
+    writer = MetricWriter(epath.Path(tmp_path), 4, tensorboard=True, active=True)
+    writer.write(4, "test", {"loss": 0.5})
+    writer.close()
+    shown = scalars(tmp_path / "tensorboard")
+    assert shown == {"train/loss": [(4, 0.75)], "test/loss": [(4, 0.5)]}
 
 
 def test_a_full_disk_is_named(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ be copied, but not renamed.
 """
 
 import contextlib
+import errno
 import importlib.util
 import os
 import re
@@ -149,6 +150,20 @@ def naming(path: epath.PathLike) -> Iterator[None]:
         if not is_remote(path):
             raise
         raise _unreachable(path, error) from error
+
+
+@contextlib.contextmanager
+def naming_full_disk(folder: epath.PathLike) -> Iterator[None]:
+    """Makes the error of a full disk name `folder`, unless it names a file already.
+
+    Python leaves the name out where writing fails, and not each library adds it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(folder)) from error
 
 
 def _unreachable(path: epath.PathLike, error: Exception) -> OSError:

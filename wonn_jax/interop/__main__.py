@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 
+from wonn_jax.common.arguments import parse_arguments
 from wonn_jax.common.errors import explain
 from wonn_jax.interop.verify import verify
 
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         type=tolerance,
         help="largest relative error (default: 1e-8, more for values coarser than float64)",
     )
-    arguments = parser.parse_args(argv)
+    arguments = parse_arguments(parser, argv)
     status = 0
     for file in arguments.files:
         try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import logging as python_logging
 import os
 import platform
 import re
@@ -242,16 +243,21 @@ def exit_status(run: Callable[[], int]) -> int:
         return 2
 
 
+_NOBODY_WAITED = "exception was never retrieved"
+
+
 def quiet_libraries() -> None:
     """Silences what Orbax prints of every file, and of errors that it raises as well.
 
     Its logger writes the whole trace of such an error; threads of TensorStore that are still
-    writing then, one more each, since nobody waits for them any longer. `--verbosity=1` shows all.
+    writing then, and asyncio for tasks that failed too, one more each, since nobody waits for them
+    any longer. `--verbosity=1` shows all.
     """
     if logging.get_verbosity() > logging.INFO:
         return
     logging.set_verbosity(min(logging.get_verbosity(), logging.WARNING))
     logging.get_absl_logger().addFilter(lambda x: not (x.exc_info and "orbax" in x.pathname))
+    python_logging.getLogger("asyncio").addFilter(lambda x: _NOBODY_WAITED not in x.getMessage())
     show = sys.unraisablehook
 
     def show_others(unraisable: Any) -> None:

@@ -51,9 +51,8 @@ class MetricWriter:
         if not active:
             return
         self._metrics = LineFile(workdir / "metrics.jsonl", start)
-        evaluated = {
-            x["step"] for x in read_lines(workdir / "metrics.jsonl") if x["kind"] == "test"
-        }
+        metrics = read_lines(workdir / "metrics.jsonl")
+        evaluated = {x["step"] for x in metrics if x["kind"] == "test"}
         # The time of an evaluation whose metrics were not written any more: it will be repeated.
         self._timing = LineFile(
             workdir / "timing.jsonl", start, lambda x: x["kind"] != "test" or x["step"] in evaluated
@@ -65,7 +64,11 @@ class MetricWriter:
             if is_remote(workdir):  # then uploaded with the lines
                 self._local = tempfile.TemporaryDirectory()
             folder = self._local.name if self._local else str(self._events)
-            self._board = SummaryWriter(folder, purge_step=start + 1)
+            # Scalars of `start` may be of an evaluation that was not written down any more.
+            self._board = SummaryWriter(folder, purge_step=start)
+            for line in metrics + read_lines(workdir / "timing.jsonl"):
+                if line["step"] == start:
+                    self._draw(**line)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Adds a line of metrics after `step` updates, of kind 'train' or 'test'."""
@@ -78,13 +81,17 @@ class MetricWriter:
             self._append(self._timing, step, kind, values)
 
     def _append(self, file: LineFile, step: int, kind: str, values: dict[str, float]) -> None:
+        self._draw(step, kind, **values)
+        file.append({"step": step, "kind": kind} | values)  # last: it says that all is written
+
+    def _draw(self, step: int, kind: str, **values: float) -> None:
+        """Adds scalars for TensorBoard, unless there is none."""
         if self._board is not None:
             with naming(self._events):
                 for name, value in values.items():
                     if math.isfinite(value):  # the precision of a path of no cells, say, is not
                         self._board.add_scalar(f"{kind}/{name}", value, step)
                 self._board.flush()
-        file.append({"step": step, "kind": kind} | values)  # last: it says that all is written
 
     def flush(self) -> None:
         """Returns when all lines are where a power cut cannot take them."""
